@@ -1,0 +1,40 @@
+// A persistent pool for sub-millisecond parallel sections: workers spin briefly, then park.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace voxtral_edge {
+
+class ThreadPool {
+ public:
+  // threads >= 1 counts the calling thread. Error(device) if workers cannot be started.
+  explicit ThreadPool(std::size_t threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  std::size_t size() const;
+
+  // Calls f(thread_index) once on every thread (0 = caller) and returns when all are done. Not reentrant: one section
+  // at a time (the engine's pass lock guarantees it). f must not throw. No allocation, no lock while workers spin.
+  template <class F>
+  void run(F&& f) {
+    run_erased([](void* context, std::size_t thread) { (*static_cast<std::remove_reference_t<F>*>(context))(thread); },
+               const_cast<void*>(static_cast<const void*>(&f)));
+  }
+
+  // The half-open share of `count` items that belongs to `thread` (static split, sizes differ by at most one).
+  std::pair<std::size_t, std::size_t> share(std::size_t count, std::size_t thread) const {
+    return {count * thread / size(), count * (thread + 1) / size()};
+  }
+
+ private:
+  void run_erased(void (*function)(void*, std::size_t), void* context);
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace voxtral_edge

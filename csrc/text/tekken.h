@@ -1,0 +1,33 @@
+// The tekken tokenizer as far as decoding needs it: id -> bytes (spec 7).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace voxtral_edge {
+
+class Tekken {
+ public:
+  // Reads tekken.json. Error(model_format) on malformed JSON, ranks out of order, bad base64, pieces over 64 KiB, or
+  // fewer pieces than vocab_size - special_count. Only the first vocab_size - special_count pieces are kept.
+  static Tekken load(const std::string& path, std::size_t vocab_size);
+
+  std::size_t vocab_size() const { return special_count_ + offsets_.size() - 1; }
+  std::size_t special_count() const { return special_count_; }
+  bool is_special(std::uint32_t id) const { return id < special_count_; }
+  // Bytes of a token; empty for special tokens. id must be < vocab_size().
+  std::string_view bytes(std::uint32_t id) const;
+  // Id of a special token by its name ("[STREAMING_PAD]"). Error(model_format) if absent.
+  std::uint32_t special(const std::string& name) const;
+
+ private:
+  std::size_t special_count_ = 0;
+  std::vector<std::uint32_t> offsets_;   // into pieces_, one more than there are pieces
+  std::string pieces_;
+  std::vector<std::pair<std::string, std::uint32_t>> specials_;
+};
+
+}  // namespace voxtral_edge
