@@ -1,0 +1,105 @@
+"""voxtral-edge: live speech to text on the CPU of small devices.
+
+    import voxtral_edge as ve
+
+    engine = ve.load("tiny-en")                       # a bundled demo model, or a package folder
+    print(engine.transcribe("speech.wav").text)       # a recording
+
+    with engine.stream(delay_ms=480) as stream:       # a live stream
+        for pcm in microphone:                        # float32 or int16, 16 kHz mono, pieces of any size
+            for event in stream.feed(pcm):
+                ...
+        stream.finish()
+
+Nothing heavy is imported until it is used: `import voxtral_edge` and the exporter work without the compiled module.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from voxtral_edge.errors import (
+    AudioFormatError,
+    DeviceError,
+    ModelFormatError,
+    OverrunError,
+    UsageError,
+    VoxtralEdgeError,
+)
+
+if TYPE_CHECKING:
+    from voxtral_edge import inspect, kernels
+    from voxtral_edge.engine import VALID_DELAYS_MS, Engine, bundled_models, load
+    from voxtral_edge.events import Event, FinalEvent, SegmentEvent, TextEvent, WordEvent
+    from voxtral_edge.results import Segment, Transcript, Word
+    from voxtral_edge.stream import Stream
+
+    __version__: str
+
+__all__ = [
+    "VALID_DELAYS_MS",
+    "AudioFormatError",
+    "DeviceError",
+    "Engine",
+    "Event",
+    "FinalEvent",
+    "ModelFormatError",
+    "OverrunError",
+    "Segment",
+    "SegmentEvent",
+    "Stream",
+    "TextEvent",
+    "Transcript",
+    "UsageError",
+    "VoxtralEdgeError",
+    "Word",
+    "WordEvent",
+    "__version__",
+    "bundled_models",
+    "inspect",
+    "kernels",
+    "load",
+]
+
+_HOME = {
+    "VALID_DELAYS_MS": "engine",
+    "Engine": "engine",
+    "bundled_models": "engine",
+    "load": "engine",
+    "Event": "events",
+    "FinalEvent": "events",
+    "SegmentEvent": "events",
+    "TextEvent": "events",
+    "WordEvent": "events",
+    "Segment": "results",
+    "Transcript": "results",
+    "Word": "results",
+    "Stream": "stream",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in ("inspect", "kernels"):
+        value = importlib.import_module(f"voxtral_edge.{name}")
+    elif name in _HOME:
+        value = getattr(importlib.import_module(f"voxtral_edge.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module 'voxtral_edge' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("voxtral-edge")
+    except PackageNotFoundError:
+        return "0+source"

@@ -1,0 +1,117 @@
+"""`voxtral-edge`: finds the subcommand, runs it, and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 a typed error (one line on stderr), 2 wrong usage, 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from voxtral_edge.errors import UsageError, VoxtralEdgeError
+
+EXIT_DONE, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+# Name -> (module, one line of help). A module is imported only when its command runs: `export` must work without the
+# compiled module, and `--help` must be instant.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "transcribe": (
+        "voxtral_edge.cli.transcribe",
+        "speech in files or on standard input to text or subtitles",
+    ),
+    "export": ("voxtral_edge.cli.export", "a checkpoint to a package that this program runs"),
+    "verify": ("voxtral_edge.cli.verify", "check a package: hashes, tables, and that both engines agree"),
+    "doctor": (
+        "voxtral_edge.cli.doctor",
+        "what this machine has, and whether the 4B model keeps up live on it",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv` (default: the process's own) and returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        args = build_parser(arguments).parse_args(arguments)
+        if args.command is None:
+            build_parser([]).print_help(sys.stderr)
+            return EXIT_USAGE
+        code = int(importlib.import_module(COMMANDS[args.command][0]).run(args))
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # argparse: --help, --version, or wrong usage (it has printed its message)
+        return stop.code if isinstance(stop.code, int) else EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return _reader_went_away()
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for users unless asked for
+        return _report(error, debug)
+
+
+def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; of the subcommands only the one that `arguments` names is imported and given its options."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="full traceback on errors"
+    )
+    parser = argparse.ArgumentParser(
+        prog="voxtral-edge",
+        description="Live speech to text on the CPU of small devices.",
+        epilog="`voxtral-edge COMMAND --help` lists a command's options.",
+        parents=[common],
+    )
+    parser.add_argument("--version", action="version", version=f"voxtral-edge {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, (module_name, summary) in COMMANDS.items():
+        if name == chosen:
+            module = importlib.import_module(module_name)
+            command = commands.add_parser(
+                name,
+                help=summary,
+                description=(module.__doc__ or summary).strip(),
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+                parents=[common],
+            )
+            module.add_arguments(command)
+        else:
+            commands.add_parser(name, help=summary)
+    return parser
+
+
+def _report(error: Exception, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    if isinstance(error, VoxtralEdgeError):
+        message = str(error)
+    elif isinstance(error, MemoryError):
+        message = "not enough memory; use a smaller precision, a shorter input or fewer streams"
+    elif isinstance(error, OSError):
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    else:
+        message = f"internal error ({type(error).__name__}: {error}); run again with --debug and report what it prints"
+    print(f"voxtral-edge: error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
+
+
+def _reader_went_away() -> int:
+    """`voxtral-edge … | head -1`: whoever read our output has enough. Not an error; and Python's flush at exit must
+    not complain either, so standard output is pointed at nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_DONE
+
+
+def _version() -> str:
+    import voxtral_edge
+
+    return voxtral_edge.__version__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Where transcripts go: live text on standard output, or files written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from voxtral_edge import formats
+from voxtral_edge.errors import UsageError
+from voxtral_edge.events import Event, TextEvent, event_to_dict
+from voxtral_edge.results import Transcript
+
+FORMATS = ("txt", "srt", "vtt", "json", "jsonl")
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input (`-` is standard input) and the file its transcript goes to (None: standard output)."""
+
+    source: str
+    output: Path | None
+
+    @property
+    def label(self) -> str:
+        """The input's name for people."""
+        return "standard input" if self.source == STDIN else self.source
+
+
+def plan_jobs(sources: Sequence[str], output: str | None, file_format: str, words: bool) -> list[Job]:
+    """Pairs inputs with outputs. UsageError for combinations that cannot work, before any work is done."""
+    if not sources:
+        raise UsageError(
+            "no audio given; name one or more files, or - for headerless samples on standard input"
+        )
+    if sources.count(STDIN) > 1:
+        raise UsageError("standard input (-) can be read only once")
+    if words and file_format == "srt":
+        raise UsageError("srt has no place for word times; use --words with txt, vtt, json or jsonl")
+    if output is None or output == STDIN:
+        if len(sources) > 1 and file_format in ("srt", "vtt"):
+            raise UsageError(
+                f"several {file_format} files cannot share standard output; give a folder: -o DIR"
+            )
+        return [Job(source, None) for source in sources]
+    target = Path(output)
+    if len(sources) == 1 and not target.is_dir() and not output.endswith(("/", os.sep)):
+        return [Job(sources[0], target)]
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{output}: is a file; several transcripts need a folder: -o DIR")
+    return [Job(source, path) for source, path in zip(sources, _names(sources, target, file_format))]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes `text` so that a reader, or a crash, sees the old file or the new one and never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class Sink:
+    """Turns one job's events and transcript into output, in one of FORMATS.
+
+    Live formats (txt without word times, jsonl) on standard output are printed event by event; everything else when
+    the transcript is complete. `several`: more than one job shares standard output, so each is named.
+    """
+
+    def __init__(self, job: Job, file_format: str, words: bool, several: bool, about: dict[str, Any]) -> None:
+        self._job = job
+        self._format = file_format
+        self._words = words
+        self._several = several
+        self._about = about
+        self._out: TextIO = sys.stdout
+        self._live = job.output is None and (file_format == "jsonl" or (file_format == "txt" and not words))
+        self._lines: list[str] = []
+        self._printed = ""
+
+    @property
+    def live_text(self) -> bool:
+        """Whether text appears on standard output while the job runs."""
+        return self._live and self._format == "txt"
+
+    def begin(self) -> None:
+        """Names the job where several share standard output."""
+        if self._several and self._job.output is None and self._format == "txt":
+            self._print(f"==> {self._job.label} <==\n")
+
+    def event(self, event: Event) -> None:
+        """Prints or keeps one event."""
+        if self._format == "jsonl":
+            values = event_to_dict(event)
+            if self._several:
+                values = {"file": self._job.source, **values}
+            line = json.dumps(values, ensure_ascii=False) + "\n"
+            if self._live:
+                self._print(line)
+            else:
+                self._lines.append(line)
+        elif self._live and isinstance(event, TextEvent):
+            self._print_text(event.text)
+
+    def finish(self, transcript: Transcript) -> dict[str, Any] | None:
+        """Writes what is left. Returns the document instead where JSON documents must be put into one list."""
+        if self._live and self._format == "txt":
+            rest = transcript.text.lstrip()[len(self._printed) :]
+            self._print_text(rest)
+            self._print("\n\n" if self._several else "\n")
+            return None
+        if self._format == "json" and self._job.output is None and self._several:
+            return self._document(transcript)
+        text = self._render(transcript)
+        if self._job.output is None:
+            self._print(text)
+        else:
+            write_whole(self._job.output, text)
+        return None
+
+    def _render(self, transcript: Transcript) -> str:
+        if self._format == "json":
+            return formats.to_json([self._document(transcript)], as_list=False)
+        if self._format == "jsonl":
+            return "".join(self._lines)
+        if self._format == "srt":
+            return formats.to_srt(transcript)
+        if self._format == "vtt":
+            return formats.to_vtt(transcript, self._words)
+        return formats.to_txt(transcript, self._words)
+
+    def _document(self, transcript: Transcript) -> dict[str, Any]:
+        return formats.to_dict(transcript, file=self._job.source, **self._about)
+
+    def _print_text(self, text: str) -> None:
+        """Text of the transcript; the space before its first word is left out."""
+        if not self._printed:
+            text = text.lstrip()
+        if text:
+            self._printed += text
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        if text:
+            self._out.write(text)
+            self._out.flush()
+
+
+def _names(sources: Sequence[str], folder: Path, file_format: str) -> list[Path]:
+    """`speech.wav` -> `speech.srt`; two inputs of one stem keep their whole names (`speech.wav.srt`)."""
+    stems = ["stdin" if source == STDIN else Path(source).stem for source in sources]
+    names = [
+        f"{stem if stems.count(stem) == 1 else Path(source).name}.{file_format}"
+        for source, stem in zip(sources, stems)
+    ]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"two inputs would both be written to {folder / name}; transcribe them into two folders"
+            )
+    return [folder / name for name in names]
+
+
+def _umask() -> int:
+    """The process's umask; it can only be read by setting it."""
+    value = os.umask(0o022)
+    os.umask(value)
+    return value

@@ -1,0 +1,241 @@
+"""Loading a package and transcribing with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxtral_edge._native import native_module
+from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, AudioFile, PathLike, PcmArray, as_pcm
+from voxtral_edge.errors import DeviceError, ModelFormatError, UsageError
+from voxtral_edge.events import Event, SegmentEvent, WordEvent
+from voxtral_edge.results import Transcript, Word, segments_from_words
+from voxtral_edge.stream import Stream
+
+ENGINES = ("native", "onnxruntime")
+KV_CACHES = ("auto", "f32", "f16")
+TOKEN_MS = 80
+# What the model was released for: every 80 ms up to 1.2 s, and 2.4 s (specification §6).
+VALID_DELAYS_MS = (*range(80, 1201, TOKEN_MS), 2400)
+DEFAULT_DELAY_MS = 480
+
+_BUNDLED = Path(__file__).parent / "models"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_CHECKPOINT_FILES = ("model.safetensors", "model.safetensors.index.json", "consolidated.safetensors")
+
+LoadProgress = Callable[[int, int], None]
+
+
+def load(
+    name_or_dir: PathLike = "tiny-en",
+    engine: str = "native",
+    threads: int | None = None,
+    kv_cache: str = "auto",
+    on_progress: LoadProgress | None = None,
+) -> Engine:
+    """Opens a package and returns an engine for it.
+
+    name_or_dir  name of a bundled model (`bundled_models()`) or a package folder written by `voxtral-edge export`
+    engine       "native" (default) or "onnxruntime" (the same package through onnxruntime; slower, a second opinion)
+    threads      worker threads; None uses one per physical core that this process may run on
+    kv_cache     how attention state is stored: "f32", "f16", or "auto" (native engine only)
+    on_progress  called as on_progress(done_bytes, total_bytes) while weights are read (native engine only)
+
+    UsageError: unknown name, engine, kv_cache or threads < 1. ModelFormatError: the folder holds no valid package.
+    DeviceError: not enough memory, or a missing CPU feature or package.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"engine {engine!r} is unknown; choose one of: {', '.join(ENGINES)}")
+    if kv_cache not in KV_CACHES:
+        raise UsageError(f"kv_cache {kv_cache!r} is unknown; choose one of: {', '.join(KV_CACHES)}")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise UsageError(f"threads is {threads!r}; pass a whole number from 1 up, or None")
+    directory = find_package(name_or_dir)
+    if engine == "native":
+        core = native_module().NativeEngine(str(directory), threads, kv_cache, on_progress)
+    else:
+        core = _onnxruntime_engine(directory, threads)
+    return Engine(core, directory, engine)
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that come with this installation."""
+    if not _BUNDLED.is_dir():
+        return []
+    return sorted(entry.name for entry in _BUNDLED.iterdir() if (entry / "manifest.json").is_file())
+
+
+def find_package(name_or_dir: PathLike) -> Path:
+    """The folder of a bundled model's name or of a package; errors as in `load`."""
+    text = str(name_or_dir)
+    bundled = bundled_models()
+    if text in bundled:
+        return _BUNDLED / text
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        if (folder / "manifest.json").is_file():
+            return folder
+        if any((folder / name).is_file() for name in _CHECKPOINT_FILES):
+            raise ModelFormatError(
+                f"{folder}: is a checkpoint, not a package; convert it once: voxtral-edge export {folder} -o PACKAGE_DIR"
+            )
+        raise ModelFormatError(
+            f"{folder}: holds no manifest.json, so it is not a package; make one with voxtral-edge export"
+        )
+    if folder.is_file():
+        raise UsageError(f"model {text!r} is a file; name the package folder that holds manifest.json")
+    if _HUB_ID.fullmatch(text):
+        raise UsageError(
+            f"model {text!r} looks like a hub id; export it once and then load the folder: "
+            f"voxtral-edge export {text} -o PACKAGE_DIR"
+        )
+    names = ", ".join(bundled) or "none"
+    raise UsageError(f"model {text!r} is neither a bundled model ({names}) nor a package folder")
+
+
+class Engine:
+    """A loaded model: immutable, shared by any number of streams and threads. Made by `load`.
+
+    directory  the package folder; `name`, the model's name in its manifest
+    engine     "native" or "onnxruntime"
+    """
+
+    def __init__(self, core: Any, directory: Path, engine: str) -> None:
+        self._core = core
+        self.directory = directory
+        self.engine = engine
+        self._manifest = _read_manifest(directory)
+
+    def __repr__(self) -> str:
+        return f"<voxtral_edge.Engine {self.name!r} ({self.engine}) from {self.directory}>"
+
+    @property
+    def name(self) -> str:
+        """The model's name, from the manifest."""
+        return str(self._manifest.get("name", self.directory.name))
+
+    def info(self) -> dict[str, Any]:
+        """What the engine says of itself (kernels, threads, memory …) and the package's precision per tensor group."""
+        details: dict[str, Any] = {"name": self.name, "engine": self.engine, "directory": str(self.directory)}
+        details["precision"] = dict(self._manifest.get("precision", {}))
+        details.update(self._core.info() if hasattr(self._core, "info") else {})
+        return details
+
+    def stream(self, delay_ms: int = DEFAULT_DELAY_MS) -> Stream:
+        """A new stream.
+
+        delay_ms: how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400. Longer delays let the model
+        hear more before it decides. UsageError, listing them, for other values.
+        """
+        return Stream(self.core_stream(delay_tokens(delay_ms)), delay_ms)
+
+    def core_stream(self, delay_tokens: int, **options: Any) -> Any:
+        """The native stream object with `options` passed through; for `voxtral_edge.inspect` and benchmarks."""
+        return native_module().Stream(self._core, delay_tokens=delay_tokens, **options)
+
+    def transcribe(
+        self,
+        audio: PathLike | PcmArray,
+        delay_ms: int = DEFAULT_DELAY_MS,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> Transcript:
+        """Transcribes a whole recording; the text is exactly what a live stream of it would give.
+
+        audio     a file name (wav, flac, ogg, mp3; any rate and channel count), or a 1-D float32 or int16 array,
+                  16 kHz mono. Files are read block by block, so their length does not matter.
+        delay_ms  as in `stream`
+        on_event  called with every event as it becomes known
+
+        AudioFormatError: a file that cannot be read. UsageError: an array of another kind, an invalid delay.
+        """
+        with self.stream(delay_ms) as stream:
+            if isinstance(audio, (str, Path)) or hasattr(audio, "__fspath__"):
+                with AudioFile(audio) as file:
+                    return _transcribe_blocks(stream, file.blocks(), on_event, file.warnings)
+            pcm = as_pcm(audio)
+            blocks = (pcm[begin : begin + BLOCK_SAMPLES] for begin in range(0, len(pcm), BLOCK_SAMPLES))
+            return _transcribe_blocks(stream, blocks, on_event, [])
+
+
+class TranscriptBuilder:
+    """Collects a stream's events into a `Transcript`."""
+
+    def __init__(self) -> None:
+        self._words: list[Word] = []
+        self._breaks: list[float] = []
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Keeps the words and segment marks among `events`."""
+        for event in events:
+            if isinstance(event, WordEvent):
+                self._words.append(Word(event.text, event.start, event.end, event.probability))
+            elif isinstance(event, SegmentEvent):
+                self._breaks.append(event.time)
+
+    def build(self, stream: Stream, duration_s: float, warnings: Iterable[str]) -> Transcript:
+        """The transcript of what `stream` has heard in `duration_s` seconds."""
+        text = stream.text
+        segments = segments_from_words(self._words, text, self._breaks, duration_s)
+        return Transcript(text, self._words, segments, stream.token_ids, duration_s, None, list(warnings))
+
+
+def _transcribe_blocks(
+    stream: Stream,
+    blocks: Iterable[PcmArray],
+    on_event: Callable[[Event], None] | None,
+    warnings: list[str],
+) -> Transcript:
+    """Feeds every block to a fresh stream and finishes it. `warnings` is read at the end: reading fills it."""
+    builder = TranscriptBuilder()
+    samples = 0
+
+    def take(events: list[Event]) -> None:
+        builder.take(events)
+        if on_event is not None:
+            for event in events:
+                on_event(event)
+
+    for block in blocks:
+        samples += len(block)
+        take(stream.feed(block))
+    take(stream.finish())
+    return builder.build(stream, samples / SAMPLE_RATE_HZ, warnings)
+
+
+def delay_tokens(delay_ms: int) -> int:
+    """The number of 80 ms tokens of a valid delay; UsageError listing the valid ones otherwise."""
+    if (
+        isinstance(delay_ms, (int, np.integer))
+        and not isinstance(delay_ms, bool)
+        and delay_ms in VALID_DELAYS_MS
+    ):
+        return int(delay_ms) // TOKEN_MS
+    listed = ", ".join(str(value) for value in VALID_DELAYS_MS)
+    raise UsageError(f"delay_ms is {delay_ms!r}; choose one of: {listed}")
+
+
+def _onnxruntime_engine(directory: Path, threads: int | None) -> Any:
+    native_module()  # the streaming loop is native whichever engine computes
+    try:
+        from voxtral_edge.engines.onnxruntime_engine import OnnxRuntimeEngine
+    except ImportError as error:
+        raise DeviceError(
+            f"the onnxruntime engine does not load ({error}); run `pip install 'voxtral-edge[onnxruntime]'`"
+        ) from error
+    return OnnxRuntimeEngine(str(directory), threads=threads)
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    path = directory / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFormatError(f"{path}: cannot be read ({error}); export the package again") from error
+    if not isinstance(manifest, dict):
+        raise ModelFormatError(f"{path}: is not a JSON object; export the package again")
+    return manifest

@@ -1,0 +1,74 @@
+"""What a stream reports while it listens. Events are values: nothing in them changes later.
+
+Text is append-only: the concatenation of all `TextEvent.text` is the transcript, and nothing is ever retracted.
+Times are seconds on the time line of the audio that was fed (0.0 is its first sample).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class TextEvent:
+    """New text, valid UTF-8, to be appended to what came before.
+
+    `token` is the index (from 0, prompt excluded) of the generated token that completed it; one token is 80 ms.
+    """
+
+    type: ClassVar[str] = "text"
+    text: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class WordEvent:
+    """A finished word. `end` is known to about ±80 ms, `start` is an estimate; `probability` is in 0..1 and is
+    the geometric mean over the word's tokens; `token` is the index of its last token."""
+
+    type: ClassVar[str] = "word"
+    text: str
+    start: float
+    end: float
+    probability: float
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEvent:
+    """The model marked the end of a segment (its end-of-sequence token) at `time` seconds. The stream goes on."""
+
+    type: ClassVar[str] = "segment"
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class FinalEvent:
+    """The stream was finished: `text` is the whole transcript. Comes exactly once, last."""
+
+    type: ClassVar[str] = "final"
+    text: str
+
+
+Event = TextEvent | WordEvent | SegmentEvent | FinalEvent
+
+_EVENT_TYPES: dict[str, type[Any]] = {
+    kind.type: kind for kind in (TextEvent, WordEvent, SegmentEvent, FinalEvent)
+}
+
+
+def event_from_dict(values: Mapping[str, Any]) -> Event:
+    """The event that a dict of the native module (or a line of `--format jsonl`) describes. ValueError if unknown."""
+    fields = dict(values)
+    kind = fields.pop("type", None)
+    if kind not in _EVENT_TYPES:
+        raise ValueError(f"unknown event type {kind!r}; known: {', '.join(sorted(_EVENT_TYPES))}")
+    event: Event = _EVENT_TYPES[kind](**fields)
+    return event
+
+
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """A JSON-ready dict with the key "type" first; `event_from_dict` turns it back."""
+    return {"type": event.type, **asdict(event)}

@@ -1,0 +1,123 @@
+"""A transcript as txt, srt, vtt or JSON text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from voxtral_edge.results import Segment, Transcript, Word, wrap_lines
+
+# The shortest time a subtitle stays: players drop or flash cues of zero length.
+MIN_CUE_SECONDS = 0.08
+
+
+def to_txt(transcript: Transcript, words: bool = False) -> str:
+    """The plain text and a line end; with `words`, one line per word: start, end (seconds) and word, tab-separated."""
+    if words:
+        return "".join(f"{w.start:.2f}\t{w.end:.2f}\t{w.text}\n" for w in transcript.words)
+    return transcript.text.strip() + "\n"
+
+
+def to_srt(transcript: Transcript) -> str:
+    """SubRip: numbered cues, CRLF-free, at most two lines each. Empty if there is no text."""
+    cues = []
+    for number, segment in enumerate(transcript.segments, 1):
+        start, end = cue_times(segment)
+        lines = "\n".join(wrap_lines(_srt_text(segment.text)))
+        cues.append(f"{number}\n{clock(start, ',')} --> {clock(end, ',')}\n{lines}\n")
+    return "\n".join(cues)
+
+
+def to_vtt(transcript: Transcript, words: bool = False) -> str:
+    """WebVTT; with `words`, each word after the first carries its start time as an inline time stamp."""
+    cues = ["WEBVTT\n"]
+    for segment in transcript.segments:
+        start, end = cue_times(segment)
+        body = _vtt_words(segment, start, end) if words and segment.words else _vtt_lines(segment.text)
+        cues.append(f"{clock(start, '.')} --> {clock(end, '.')}\n{body}\n")
+    return "\n".join(cues)
+
+
+def to_dict(transcript: Transcript, **about: Any) -> dict[str, Any]:
+    """A JSON-ready dict: `about` first (file, model, …), then duration_s, language, text, segments with words."""
+    result: dict[str, Any] = dict(about)
+    result["duration_s"] = round(transcript.duration_s, 3)
+    result["language"] = transcript.language
+    result["text"] = transcript.text.strip()
+    result["segments"] = [
+        {
+            "start": round(segment.start, 3),
+            "end": round(segment.end, 3),
+            "text": segment.text,
+            "words": [_word_dict(word) for word in segment.words],
+        }
+        for segment in transcript.segments
+    ]
+    result["token_ids"] = list(transcript.token_ids)
+    if transcript.warnings:
+        result["warnings"] = list(transcript.warnings)
+    return result
+
+
+def to_json(documents: Iterable[dict[str, Any]], as_list: bool) -> str:
+    """One document, or a list of them, as indented JSON text that ends with a line end."""
+    collected = list(documents)
+    return json.dumps(collected if as_list else collected[0], ensure_ascii=False, indent=2) + "\n"
+
+
+def clock(seconds: float, decimal_mark: str) -> str:
+    """HH:MM:SS and milliseconds after `decimal_mark` (',' in srt, '.' in vtt); hours may pass 99."""
+    milliseconds = max(0, round(seconds * 1000))
+    hours, rest = divmod(milliseconds, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    whole, fraction = divmod(rest, 1000)
+    return f"{hours:02d}:{minutes:02d}:{whole:02d}{decimal_mark}{fraction:03d}"
+
+
+def cue_times(segment: Segment) -> tuple[float, float]:
+    """Start and end of the segment's cue, in seconds; at least MIN_CUE_SECONDS long."""
+    start = max(0.0, segment.start)
+    return start, max(segment.end, start + MIN_CUE_SECONDS)
+
+
+def _word_dict(word: Word) -> dict[str, Any]:
+    return {
+        "text": word.text,
+        "start": round(word.start, 3),
+        "end": round(word.end, 3),
+        "probability": round(word.probability, 4),
+    }
+
+
+def _srt_text(text: str) -> str:
+    """SubRip has no escapes: players read <b>, {\\an8} and the arrow as markup. Look-alikes keep the text readable."""
+    return text.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{", "(").replace("}", ")")
+
+
+def _vtt_escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _vtt_lines(text: str) -> str:
+    return "\n".join(_vtt_escape(line) for line in wrap_lines(text))
+
+
+def _vtt_words(segment: Segment, start: float, end: float) -> str:
+    """The cue's lines with a time stamp before each word but the first. WebVTT wants the stamps strictly inside the
+    cue and strictly increasing, so words that share a time share a stamp."""
+    body = "\n".join(wrap_lines(segment.text))
+    parts: list[str] = []
+    cursor, previous = 0, start
+    for index, word in enumerate(segment.words):
+        at = body.find(word.text, cursor)
+        if at < 0:  # a word that was split over two lines: it keeps its neighbour's time
+            continue
+        parts.append(_vtt_escape(body[cursor:at]))
+        if index and previous < word.start < end and clock(word.start, ".") != clock(previous, "."):
+            parts.append(f"<{clock(word.start, '.')}>")
+            previous = word.start
+        cursor = at + len(word.text)
+        parts.append(_vtt_escape(word.text))
+    parts.append(_vtt_escape(body[cursor:]))
+    return "".join(parts)

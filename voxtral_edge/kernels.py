@@ -1,0 +1,25 @@
+"""Which compute kernels this build and this CPU have.
+
+The environment variable VOXTRAL_EDGE_ISA forces one of `available()`; it is read at first use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from voxtral_edge._native import native_module
+
+
+def available() -> list[str]:
+    """Names of the kernel sets this CPU can run, best first; the last one is always "scalar"."""
+    return list(native_module().kernels_available())
+
+
+def active() -> str:
+    """The kernel set in use: VOXTRAL_EDGE_ISA if set (DeviceError if this CPU lacks it), else the best available."""
+    return str(native_module().kernels_active())
+
+
+def cpu_features() -> dict[str, Any]:
+    """What the CPU offers, as the dispatcher sees it."""
+    return dict(native_module().cpu_features())

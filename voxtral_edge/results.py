@@ -1,0 +1,162 @@
+"""Transcripts: words, segments, and how words are grouped into segments fit for subtitles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+# Subtitle practice (two lines of 42 characters, seven seconds at most, broadcasters' guides agree on all three).
+MAX_LINE_CHARACTERS = 42
+MAX_SEGMENT_LINES = 2
+MAX_SEGMENT_SECONDS = 7.0
+# A silence between two words at which a listener hears a break; half of it inside a sentence is common.
+SEGMENT_PAUSE_SECONDS = 0.8
+# A full stop ends a segment only once there is a subtitle's worth to read: "Mr. Smith" must not become two.
+MIN_SENTENCE_CHARACTERS = 16
+
+_SENTENCE_END = tuple(".!?…。！？")
+_CLOSING_QUOTES = "\"'”’»)]）」』"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word: `text` without white space around it, `start` ≤ `end` in seconds, `probability` in 0..1.
+
+    `end` is known to about ±80 ms (the model marks it); `start` is an estimate.
+    """
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of text that can be shown as one subtitle: `start` ≤ `end` in seconds, and its words."""
+
+    text: str
+    start: float
+    end: float
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Result of `Engine.transcribe`.
+
+    text        the whole transcript
+    words       every word with times
+    segments    the words grouped for subtitles
+    token_ids   generated token ids, one per 80 ms, prompt excluded
+    duration_s  seconds of audio that were heard
+    language    always None today: the model does not say which language it heard
+    warnings    what was odd about the audio (a truncated file, samples that were not numbers), in plain words
+    """
+
+    text: str
+    words: list[Word]
+    segments: list[Segment]
+    token_ids: list[int]
+    duration_s: float
+    language: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def segments_from_words(
+    words: Sequence[Word],
+    text: str,
+    breaks: Sequence[float] = (),
+    duration_s: float | None = None,
+) -> list[Segment]:
+    """Groups words into segments: at the model's own `breaks` (seconds), long pauses, sentence ends, and whenever
+    two lines of 42 characters or seven seconds are full.
+
+    `text` is the transcript the words came from; segments are cut out of it, so that languages written without
+    spaces keep their spelling. Without words, all of `text` is one segment from 0 to `duration_s`.
+    """
+    if not words:
+        stripped = text.strip()
+        return [Segment(stripped, 0.0, max(0.0, duration_s or 0.0))] if stripped else []
+    spans = _locate(words, text)
+    segments: list[Segment] = []
+    first = 0
+    for index in range(1, len(words) + 1):
+        if index == len(words) or _must_break(words, spans, text, first, index, breaks):
+            segments.append(_segment(words, spans, text, first, index))
+            first = index
+    return segments
+
+
+def wrap_lines(text: str, width: int = MAX_LINE_CHARACTERS) -> list[str]:
+    """`text` in lines of at most `width` characters, broken at spaces; two lines come out about equally long.
+
+    A text without spaces (Chinese, Japanese) is broken at `width` characters.
+    """
+    text = " ".join(text.split())
+    if len(text) <= width:
+        return [text] if text else []
+    if " " in text and len(text) <= 2 * width:
+        middle = len(text) / 2
+        cuts = [i for i, c in enumerate(text) if c == " " and i <= width and len(text) - i - 1 <= width]
+        if cuts:
+            cut = min(cuts, key=lambda i: abs(i - middle))
+            return [text[:cut], text[cut + 1 :]]
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += " " + word
+        else:
+            lines.extend(word[i : i + width] for i in range(0, len(word), width))
+    return lines
+
+
+def _locate(words: Sequence[Word], text: str) -> list[tuple[int, int]]:
+    """Where each word stands in `text`, as (first, past-the-end) characters; (-1, -1) if a word is not in it."""
+    spans: list[tuple[int, int]] = []
+    cursor = 0
+    for word in words:
+        at = text.find(word.text, cursor)
+        if at < 0:
+            return [(-1, -1)] * len(words)
+        cursor = at + len(word.text)
+        spans.append((at, cursor))
+    return spans
+
+
+def _slice(words: Sequence[Word], spans: Sequence[tuple[int, int]], text: str, first: int, last: int) -> str:
+    """The text of words[first:last]: cut from the transcript where they were found there, else joined by spaces."""
+    if spans[first][0] < 0:
+        return " ".join(word.text for word in words[first:last])
+    return text[spans[first][0] : spans[last - 1][1]]
+
+
+def _segment(
+    words: Sequence[Word], spans: Sequence[tuple[int, int]], text: str, first: int, last: int
+) -> Segment:
+    group = tuple(words[first:last])
+    return Segment(_slice(words, spans, text, first, last), group[0].start, group[-1].end, group)
+
+
+def _must_break(
+    words: Sequence[Word],
+    spans: Sequence[tuple[int, int]],
+    text: str,
+    first: int,
+    index: int,
+    breaks: Sequence[float],
+) -> bool:
+    """Whether words[index] opens a new segment, given that the current one began at words[first]."""
+    previous, word = words[index - 1], words[index]
+    if any(previous.end <= moment <= word.end for moment in breaks):
+        return True
+    if word.start - previous.end >= SEGMENT_PAUSE_SECONDS:
+        return True
+    if word.end - words[first].start > MAX_SEGMENT_SECONDS:
+        return True
+    lines = wrap_lines(_slice(words, spans, text, first, index + 1))
+    if len(lines) > MAX_SEGMENT_LINES:
+        return True
+    so_far = _slice(words, spans, text, first, index)
+    ends_sentence = previous.text.rstrip(_CLOSING_QUOTES).endswith(_SENTENCE_END)
+    return ends_sentence and len(so_far) >= MIN_SENTENCE_CHARACTERS

@@ -1,0 +1,93 @@
+"""One live stream: audio in, events out."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from voxtral_edge.audio import as_pcm
+from voxtral_edge.errors import UsageError
+from voxtral_edge.events import Event, event_from_dict
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class Stream:
+    """One live stream on an engine; make it with `Engine.stream`. Several streams may share an engine, each used by
+    one thread at a time.
+
+    Whatever the sizes of the pieces that are fed, the text is the same, token for token. Text for a word can appear
+    once `delay_ms` of audio after its end has been fed, or after `flush` or `finish`.
+
+    As a context manager it frees its memory (for the 4B model up to 1 GB of attention state) on leaving the block;
+    `text`, `token_ids` and `stats()` keep their last values. Leaving does not finish: call `finish` inside.
+    """
+
+    def __init__(self, core_stream: Any, delay_ms: int) -> None:
+        self._core: Any = core_stream
+        self._last_text = ""
+        self._last_token_ids: list[int] = []
+        self._last_stats: dict[str, Any] = {}
+        self.delay_ms = delay_ms
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def feed(self, pcm: Any) -> list[Event]:
+        """Adds audio and returns what became known through it.
+
+        pcm: 1-D numpy array, 16 kHz mono, any length ≥ 0; float32 in [-1, 1) or int16. NaN and infinite samples are
+        taken as silence and counted in `stats()`. UsageError for other types, and after `finish`.
+        """
+        samples = as_pcm(pcm)
+        return _events(self._open().feed(samples))
+
+    def flush(self) -> list[Event]:
+        """Emits what is still behind the delay, as if silence followed; the stream stays open for more audio."""
+        return _events(self._open().flush())
+
+    def finish(self) -> list[Event]:
+        """Ends the audio: pads it as the model was trained, and returns the last events; the very last one is the
+        `FinalEvent`. Feeding afterwards is a UsageError until `reset`."""
+        return _events(self._open().finish())
+
+    def reset(self) -> None:
+        """Forgets everything and starts a new stream with the same delay, without allocating again."""
+        self._open().reset()
+
+    def close(self) -> None:
+        """Frees the stream's memory. Harmless if done twice."""
+        if self._core is None:
+            return
+        self._last_text, self._last_token_ids = self.text, self.token_ids
+        self._last_stats = self.stats()
+        self._core = None
+
+    @property
+    def text(self) -> str:
+        """The transcript so far."""
+        return self._last_text if self._core is None else str(self._core.text)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Every generated token id so far (one per 80 ms of audio, prompt excluded)."""
+        return list(self._last_token_ids if self._core is None else self._core.token_ids)
+
+    def stats(self) -> dict[str, Any]:
+        """Counters of this stream, as the native module keeps them (samples, tokens, replaced samples, …)."""
+        return dict(self._last_stats if self._core is None else self._core.stats())
+
+    def _open(self) -> Any:
+        if self._core is None:
+            raise UsageError("this stream is closed; make a new one with engine.stream()")
+        return self._core
+
+
+def _events(dicts: list[dict[str, Any]]) -> list[Event]:
+    return [event_from_dict(values) for values in dicts]
