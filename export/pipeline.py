@@ -1,0 +1,159 @@
+"""Checkpoint -> package: plan, write the weights, build the graphs, hash, swap into place."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+
+from voxtral_edge.errors import DeviceError, UsageError
+
+from .atomic_folder import FORMAT_NAME, AtomicFolder, space_message
+from .model_config import ModelConfig
+from .package_layout import PackageLayout, plan_layout
+from .precision import GROUPS, resolve_precision
+from .progress import Progress
+from .schema import TensorSpec
+from .weights_writer import write_weights
+
+FORMAT_VERSION = 1
+EXPORTER_VERSION = "1.0"
+# Graphs and manifest of the 4B model take about 2 MB; their size is only known once they are written.
+GRAPH_RESERVE_BYTES = 8 << 20
+
+
+class ExportSource(Protocol):
+    """What can be exported: a `Checkpoint` or a `SyntheticCheckpoint`."""
+
+    layout: str
+    config: ModelConfig
+    specs: list[TensorSpec]
+    notes: list[str]
+
+    def read(self, spec: TensorSpec, first: int, count: int) -> np.ndarray: ...
+
+    def tokenizer_bytes(self) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written; sizes in bytes. `groups` maps a precision group (or "other") to its bytes in weights.bin."""
+
+    path: Path
+    seconds: float
+    weight_bytes: int
+    total_bytes: int
+    precision: dict[str, str]
+    groups: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+
+def export_package(source: ExportSource, output: Path, *, precision: str = "int4", name: str | None = None,
+                   threads: int = 2, scale_search: bool = True, progress: str = "none",
+                   provenance: dict[str, Any] | None = None) -> ExportReport:
+    """Writes the package folder `output`, atomically.
+
+    precision     fp32, fp16, int8, int4 or the path of a recipe (*.toml)
+    name          the model's name in the manifest; default: the folder's name
+    scale_search  choose int4 scales by squared error; False: absmax / 7
+    provenance    extra entries of the manifest's `source`
+    Raises ModelFormatError (checkpoint), UsageError (options, foreign target), DeviceError (disk).
+    """
+    if threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}")
+    start = time.monotonic()
+    chosen = resolve_precision(precision)
+    layout = plan_layout(source.specs, chosen)
+    tokenizer = source.tokenizer_bytes()
+    needed = layout.weight_bytes + len(tokenizer) + GRAPH_RESERVE_BYTES
+    manifest = {
+        "format": FORMAT_NAME, "format_version": FORMAT_VERSION, "name": name or output.resolve().name,
+        **source.config.to_manifest(), "precision": chosen, "tensors": layout.table(), "files": {},
+        "source": {"layout": source.layout, "exporter_version": EXPORTER_VERSION, "path": None, "revision": None,
+                   "int4_scales": "least squares" if scale_search else "absmax / 7", **(provenance or {})},
+    }
+    with _terminate_as_interrupt(), AtomicFolder(output) as folder:
+        folder.require_space(needed)
+        try:
+            files = _write_files(source, layout, folder.path, manifest, tokenizer, threads, scale_search, progress)
+            folder.commit()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                free = os.statvfs(folder.target.parent)
+                raise DeviceError(space_message(folder.target, needed, free.f_bavail * free.f_frsize)) from error
+            raise DeviceError(f"cannot write {folder.target}: {error.strerror}") from error
+    total = sum(entry["bytes"] for entry in files.values())
+    return ExportReport(folder.target, time.monotonic() - start, layout.weight_bytes, total, chosen,
+                        group_bytes(layout), list(source.notes))
+
+
+def _write_files(source: ExportSource, layout: PackageLayout, folder: Path, manifest: dict[str, Any],
+                 tokenizer: bytes, threads: int, scale_search: bool, progress: str) -> dict[str, Any]:
+    bar = Progress(layout.weight_bytes, "export", progress)
+    try:
+        weights = write_weights(source, layout, folder / "weights.bin", threads=threads, scale_search=scale_search,
+                                on_bytes=bar.advance)
+    except BaseException:
+        bar.abandon()
+        raise
+    bar.finish()
+    (folder / "tekken.json").write_bytes(tokenizer)
+    _build_graphs(manifest, folder)
+    files = {"weights.bin": weights}
+    for other in ("encoder.onnx", "decoder.onnx", "tekken.json"):
+        files[other] = _describe_file(folder / other)
+    manifest["files"] = files
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    return files
+
+
+def _build_graphs(manifest: dict[str, Any], folder: Path) -> None:
+    try:
+        from .onnx_graphs import build_graphs
+    except ImportError as error:
+        raise UsageError(f"export needs the onnx package ({error}); install it with: pip install 'voxtral-edge[export]'"
+                         ) from error
+    build_graphs(manifest, folder)
+
+
+def _describe_file(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def group_bytes(layout: PackageLayout) -> dict[str, int]:
+    """Bytes in weights.bin per precision group; convolutions, norms, biases and delay MLPs count as "other"."""
+    sizes = dict.fromkeys((*GROUPS, "other"), 0)
+    for tensor in layout.tensors:
+        sizes[tensor.spec.group or "other"] += tensor.size_bytes
+    return sizes
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that the partial folder is removed. Signals can be set by the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
