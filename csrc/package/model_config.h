@@ -46,4 +46,9 @@ struct ModelConfig {
   TokenConfig tokens;
 };
 
+class JsonValue;
+// Reads "config", "audio" and "tokens" of a manifest. Error(model_format) naming the field for anything missing, out of
+// bounds or inconsistent with the others, so that no later product of dimensions can overflow 64 bits.
+ModelConfig read_model_config(const JsonValue& manifest);
+
 }  // namespace voxtral_edge

@@ -5,9 +5,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace voxtral_edge {
+
+class JsonValue;
 
 class Tekken {
  public:
@@ -24,6 +27,9 @@ class Tekken {
   std::uint32_t special(const std::string& name) const;
 
  private:
+  void read_specials(const JsonValue& list);
+  void read_pieces(const JsonValue& vocab, std::size_t count);
+
   std::size_t special_count_ = 0;
   std::vector<std::uint32_t> offsets_;   // into pieces_, one more than there are pieces
   std::string pieces_;

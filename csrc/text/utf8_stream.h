@@ -13,6 +13,8 @@ class Utf8Stream {
   std::string push(std::string_view bytes);
   // End of stream: an incomplete tail becomes U+FFFD.
   std::string finish();
+  // True while the beginning of a character waits for the rest.
+  bool inside_character() const { return !pending_.empty(); }
   void reset() { pending_.clear(); }
 
  private:

@@ -1,10 +1,12 @@
-// Tokens with times and probabilities -> words (spec 6 "Timestamps").
+// Tokens with times and probabilities -> words (spec 6 "Timestamps", spec 9 "Targets").
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "text/utf8_stream.h"
 
 namespace voxtral_edge {
 
@@ -15,29 +17,80 @@ struct Word {
   std::uint64_t token_index;   // generated index of its last text token
 };
 
-// Feed every generated token in order. A [STREAMING_WORD] mark at generated index g says: the word group that follows
-// ended in real frame g, i.e. in [80 g, 80 (g + 1)) ms whatever the delay; the middle, 80 g + 40 ms, is reported.
-// Words start at a leading space or at a mark; words of one group share the mark and are spread between the previous
-// end and this one in proportion to their length in characters. Starts are estimates.
+// How long a word of this text probably took to say. Only starts, and ends of words without a mark of their own, rest
+// on it: 80 ms and 55 ms per letter, 180 ms per character of scripts that write syllables or words as one (Chinese,
+// Japanese, Korean), nothing for ASCII punctuation. ("seven" 355 ms.)
+double estimated_duration_s(std::string_view text);
+
+// Feed every generated token in order, exactly one call each: mark, text, or pad for all others.
+//
+// Ends. [STREAMING_WORD] at generated index g says: the word that follows ended in real frame g, that is in
+// [80 g, 80 (g + 1)) ms whatever the delay; the middle, 80 g + 40 ms, is its end. Words that fall due while a word is
+// still being written follow it without a mark (spec 9): such a word ended after the one before it and before its own
+// first token was written (index f: not after frame f - 1), so its end is the earlier of that bound and
+// "previous end + estimated duration". A word with neither (the model left the mark out) gets the bound.
+// Starts. Not in the token stream: max(previous end, end - estimated duration). Times never go back.
+//
+// Words. A word begins at white space, or with the first text after a mark or pad; pieces without leading space ("ing",
+// ",", "'s") continue it, and so do the marks that French and others set apart by a space (! ? ; : % »). Scripts
+// without spaces give one word per run between marks. A word is ready when the next one begins or at the first mark
+// or pad behind it: the training targets write a word's pieces in consecutive tokens. Bytes of one character may be
+// split by pads or marks; the character then belongs to the word that is open when it is complete, so the words' texts
+// put together are the transcript without its white space. Only a split character keeps a word open across pads, for
+// at most kPadsInsideCharacter of them.
 class WordBuilder {
  public:
-  // seconds_at_index(g) = 0.08 g + 0.04 minus inserted silence is computed by the caller and passed as mark_time_s.
-  void mark(double mark_time_s);                                    // [STREAMING_WORD] (or a segment end)
+  static constexpr int kPadsInsideCharacter = 12;   // 0.96 s
+  // A mark that no text follows within so many pads no longer says when a later word ended.
+  static constexpr int kPadsBehindMark = 6;
+
+  // seconds_per_token is audio.samples_per_token / audio.sample_rate_hz. It carries the time from mark to mark.
+  explicit WordBuilder(double seconds_per_token = 0.08);
+
+  // [STREAMING_WORD], or a segment end. mark_time_s = 0.08 g + 0.04 on the caller's time line (gaps included).
+  void mark(double mark_time_s);
+  // A text token. `probability` in (0, 1] of the token as chosen.
   void text(std::string_view bytes, float probability, std::uint64_t token_index);
-  // A run of pads long enough that the current group cannot continue closes it: pass each pad.
+  // Any other token.
   void pad();
-  // Ends the open word. Words become available through take() once closed.
+  // Ends the open word (an unfinished character becomes U+FFFD). Feeding may go on afterwards.
   void finish();
+  // The words that became ready since the last call.
   std::vector<Word> take();
+  // Back to the state after construction: time line, words, pending bytes.
   void reset();
 
  private:
-  struct Open { std::string bytes; double log_probability = 0; std::uint64_t tokens = 0, last_index = 0; };
-  void close_group();
-  std::vector<Open> group_;       // words of the current mark
+  // Tokens whose bytes have not been given to a word yet (more than one only inside a split character).
+  struct Credit {
+    double log_probability = 0;
+    std::uint64_t tokens = 0, last_index = 0;
+    double first_clock_s = 0;
+  };
+  struct Open {
+    std::string text;
+    double log_probability = 0;
+    std::uint64_t tokens = 0, last_index = 0;
+    double bound_s = 0;   // middle of the last frame in which the word can have ended
+    bool marked = false, joined = false;
+  };
+  void append(std::string_view characters);
+  void begin_word();
+  void close_word();
+  void end_run();
+
+  double seconds_per_token_;
+  Utf8Stream utf8_;
+  Credit credit_;
+  Open word_;
   std::vector<Word> ready_;
+  double clock_s_ = 0;          // middle of the frame of the token fed last
   double mark_time_s_ = 0, previous_end_s_ = 0;
-  bool has_mark_ = false;
+  int pads_ = 0;                // since the last mark or text
+  bool has_mark_ = false;       // a mark waits for its word
+  bool after_space_ = false;    // white space ended the open word, unless a set-apart mark follows
+  bool in_run_ = false;         // no mark or pad since the previous word
+  bool credited_ = false;       // the open word has its share of credit_
 };
 
 }  // namespace voxtral_edge
