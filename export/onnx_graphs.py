@@ -1,8 +1,8 @@
 """Write encoder.onnx and decoder.onnx of a package from its manifest alone.
 
-The graphs use standard ONNX (opset 24) and com.microsoft's MatMulNBits; every weight stays in weights.bin and is
-pointed at with the offset and length of the manifest's tensor table. Nothing of the weights is read here, so this
-costs the same for a 1 MB and a 9 GB package.
+The graphs use standard ONNX (opset 24) and com.microsoft's MatMulNBits; every weight stays in weights.bin and
+is pointed at with the offset and length of the manifest's tensor table. Nothing of the weights is read here,
+so this costs the same for a 1 MB and a 9 GB package.
 """
 
 from __future__ import annotations

@@ -15,8 +15,17 @@ INT8_ACTIVATIONS = 4
 """MatMulNBits accuracy_level 4: activations in symmetric int8 per block, as the native kernels do."""
 
 
-def linear(writer: GraphWriter, x: str, layer: str, out: str, *, rows: int, columns: int,
-           dimension: str, bias: bool = False) -> str:
+def linear(
+    writer: GraphWriter,
+    x: str,
+    layer: str,
+    out: str,
+    *,
+    rows: int,
+    columns: int,
+    dimension: str,
+    bias: bool = False,
+) -> str:
     """`out` = x · weightᵀ (+ bias); x float32 [dimension, columns], weight `{layer}.weight` [rows, columns].
 
     The weight's precision is read from the tensor table, tensor by tensor, so any mixed recipe works.
@@ -29,8 +38,17 @@ def linear(writer: GraphWriter, x: str, layer: str, out: str, *, rows: int, colu
         return writer.node("Gemm", inputs + ([bias_value] if bias_value else []), out, transB=1)
     scales = _quantized(writer, name, quantization, rows, columns)
     product = f"{out}.product" if bias_value else out
-    writer.node("MatMulNBits", [x, name, scales], product, MICROSOFT_DOMAIN, K=columns, N=rows,
-                bits=quantization["bits"], block_size=quantization["block"], accuracy_level=INT8_ACTIVATIONS)
+    writer.node(
+        "MatMulNBits",
+        [x, name, scales],
+        product,
+        MICROSOFT_DOMAIN,
+        K=columns,
+        N=rows,
+        bits=quantization["bits"],
+        block_size=quantization["block"],
+        accuracy_level=INT8_ACTIVATIONS,
+    )
     writer.declare(product, [dimension, rows])
     return writer.node("Add", [product, bias_value], out) if bias_value else product
 
@@ -70,16 +88,27 @@ def rms_norm(writer: GraphWriter, x: str, layer: str, out: str, width: int, epsi
     return writer.node("RMSNormalization", [x, weight], out, axis=-1, epsilon=epsilon, stash_type=1)
 
 
-def gated_ffn(writer: GraphWriter, x: str, layer: str, out: str, *, width: int, ffn_width: int,
-              dimension: str, bias: bool) -> str:
+def gated_ffn(
+    writer: GraphWriter,
+    x: str,
+    layer: str,
+    out: str,
+    *,
+    width: int,
+    ffn_width: int,
+    dimension: str,
+    bias: bool,
+) -> str:
     """`out` = down(silu(gate(x)) · up(x)); only `down` may carry a bias."""
-    size = {"rows": ffn_width, "columns": width, "dimension": dimension}
+    size: dict[str, Any] = {"rows": ffn_width, "columns": width, "dimension": dimension}
     gate = linear(writer, x, f"{layer}.gate", f"{out}.gate", **size)
     up = linear(writer, x, f"{layer}.up", f"{out}.up", **size)
     sigmoid = writer.node("Sigmoid", [gate], f"{out}.sigmoid")
     silu = writer.node("Mul", [gate, sigmoid], f"{out}.silu")
     gated = writer.node("Mul", [silu, up], f"{out}.gated")
-    return linear(writer, gated, f"{layer}.down", out, rows=width, columns=ffn_width, dimension=dimension, bias=bias)
+    return linear(
+        writer, gated, f"{layer}.down", out, rows=width, columns=ffn_width, dimension=dimension, bias=bias
+    )
 
 
 def _nibbles(writer: GraphWriter, packed: str, out: str, blocks: int, block: int) -> str:
@@ -98,12 +127,18 @@ def _nibbles(writer: GraphWriter, packed: str, out: str, blocks: int, block: int
 def _quantized(writer: GraphWriter, name: str, quantization: dict[str, Any], rows: int, columns: int) -> str:
     """Check the integer layout, register weight and scales, return the float32 scales [rows, blocks]."""
     bits, block = quantization["bits"], quantization["block"]
-    expected = {"layout": "matmul_nbits", "scheme": "symmetric", "zero_point": 1 << (bits - 1), "rows": rows,
-                "columns": columns}
+    expected = {
+        "layout": "matmul_nbits",
+        "scheme": "symmetric",
+        "zero_point": 1 << (bits - 1),
+        "rows": rows,
+        "columns": columns,
+    }
     wrong = {key: quantization.get(key) for key, value in expected.items() if quantization.get(key) != value}
     if bits not in (4, 8) or wrong:
         raise ModelFormatError(
-            f"Tensor '{name}': the graphs hold {expected} with 4 or 8 bits; its entry says bits={bits}, {wrong}."
+            f"Tensor '{name}': the graphs hold {expected} with 4 or 8 bits; its entry says bits={bits}, "
+            f"{wrong}."
         )
     blocks = -(-columns // block)
     writer.weight(name, [rows, blocks, block * bits // 8])

@@ -35,6 +35,7 @@ class GraphWriter:
         self.name = name
         self._tensors = tensors
         self._nodes: list[onnx.NodeProto] = []
+        self._widened: set[str] = set()
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._value_info: list[onnx.ValueInfoProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -79,22 +80,23 @@ class GraphWriter:
         entry = self._tensors.get(name)
         if entry is None:
             raise ModelFormatError(
-                f"The {self.name} graph needs the tensor '{name}', which the manifest's tensor table does not "
-                "have. Export the checkpoint again."
+                f"The {self.name} graph needs the tensor '{name}', which the manifest's tensor table does "
+                "not have. Export the checkpoint again."
             )
         if self.name not in entry["graphs"]:
             raise ModelFormatError(
-                f"Tensor '{name}' is used by the {self.name} graph but its entry says graphs={entry['graphs']}."
+                f"Tensor '{name}' is used by the {self.name} graph but its entry says "
+                f"graphs={entry['graphs']}."
             )
         return entry
 
     def weight(self, name: str, shape: list[int] | None = None) -> str:
-        """The tensor `name` as an initialiser over its bytes in the weight file; `shape` is what is expected."""
+        """The tensor `name` as an initialiser over its bytes in the weight file; `shape` is expected."""
         entry = self.tensor(name)
         if shape is not None and list(entry["shape"]) != shape:
             raise ModelFormatError(
-                f"Tensor '{name}' has the shape {list(entry['shape'])}; the configuration in the manifest asks "
-                f"for {shape}."
+                f"Tensor '{name}' has the shape {list(entry['shape'])}; the configuration in the manifest "
+                f"asks for {shape}."
             )
         if name not in self._initializers:
             proto = TensorProto(
@@ -111,12 +113,13 @@ class GraphWriter:
         return name
 
     def float32_weight(self, name: str, shape: list[int]) -> str:
-        """As `weight`, widened to float32 in the graph when stored as float16 (runtimes fold this at load)."""
+        """As `weight`, widened to float32 in the graph when stored as float16 (folded at load)."""
         value = self.weight(name, shape)
         if self.tensor(name)["dtype"] == "float32":
             return value
         widened = f"{name}.float32"
-        if not any(node.output[0] == widened for node in self._nodes):
+        if widened not in self._widened:
+            self._widened.add(widened)
             self.node("Cast", [value], widened, to=TensorProto.FLOAT)
         return widened
 
@@ -134,7 +137,8 @@ class GraphWriter:
     def finish(self, doc: str) -> onnx.ModelProto:
         """The model. Equal calls give equal bytes: no clock, no version, no unordered container."""
         missing = sorted(
-            name for name, entry in self._tensors.items()
+            name
+            for name, entry in self._tensors.items()
             if self.name in entry["graphs"] and name not in self._initializers
         )
         if missing:
@@ -143,7 +147,12 @@ class GraphWriter:
                 "graph, which has no use for it."
             )
         graph = helper.make_graph(
-            self._nodes, self.name, self._inputs, self._outputs, list(self._initializers.values()), doc,
+            self._nodes,
+            self.name,
+            self._inputs,
+            self._outputs,
+            list(self._initializers.values()),
+            doc,
             self._value_info,
         )
         opsets = [helper.make_opsetid("", STANDARD_OPSET)]

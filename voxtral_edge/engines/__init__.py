@@ -1,0 +1,1 @@
+"""Engines other than the native one. Importing this loads neither onnxruntime nor the compiled module."""
