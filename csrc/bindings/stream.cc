@@ -1,0 +1,145 @@
+// Stream for Python: arrays in, events as dicts out, the GIL released while computing.
+#include "engine/stream.h"
+
+#include <pybind11/stl.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "bindings/bindings.h"
+
+namespace voxtral_edge {
+namespace {
+
+// int16 is PCM and scaled by 1/32768 (spec 3.1); float32 is taken as it is.
+std::vector<float> to_samples(const py::array& pcm) {
+  if (pcm.ndim() != 1) {
+    throw Error(ErrorCode::audio_format, "pcm has " + std::to_string(pcm.ndim()) +
+                                             " dimensions; give one-dimensional mono samples at 16 kHz");
+  }
+  const auto count = static_cast<std::size_t>(pcm.size());
+  std::vector<float> samples(count);
+  if (py::isinstance<py::array_t<std::int16_t>>(pcm)) {
+    const auto values = pcm.cast<py::array_t<std::int16_t, py::array::c_style>>();
+    for (std::size_t i = 0; i < count; ++i) samples[i] = static_cast<float>(values.data()[i]) / 32768.0f;
+  } else if (py::isinstance<py::array_t<float>>(pcm)) {
+    const auto values = pcm.cast<py::array_t<float, py::array::c_style>>();
+    std::copy_n(values.data(), count, samples.data());
+  } else {
+    throw Error(ErrorCode::audio_format, "pcm has dtype " + py::str(pcm.dtype()).cast<std::string>() +
+                                             "; give float32 in [-1, 1] or int16");
+  }
+  return samples;
+}
+
+py::dict to_dict(const Event& event) {
+  py::dict result;
+  switch (event.type) {
+    case EventType::text:
+      result["type"] = "text";
+      result["text"] = event.text;
+      break;
+    case EventType::word:
+      result["type"] = "word";
+      result["text"] = event.text;
+      result["start"] = event.start_s;
+      result["end"] = event.end_s;
+      result["probability"] = event.probability;
+      break;
+    case EventType::segment:
+      result["type"] = "segment";
+      result["time"] = event.start_s;
+      break;
+    case EventType::final:
+      result["type"] = "final";
+      result["text"] = event.text;
+      break;
+  }
+  result["token"] = event.token_index;
+  return result;
+}
+
+py::list to_list(const Events& events) {
+  py::list result;
+  for (const Event& event : events) result.append(to_dict(event));
+  return result;
+}
+
+// Runs `call` without the GIL and returns its events. Events of a call that failed half way are lost with its error.
+template <class Call>
+py::list without_gil(Call&& call) {
+  Events events;
+  {
+    const py::gil_scoped_release release;
+    call(events);
+  }
+  return to_list(events);
+}
+
+py::dict stats_dict(const Stream& stream) {
+  const StreamStats& s = stream.stats();
+  py::dict result;
+  result["fed_samples"] = s.fed_samples;
+  result["replaced_samples"] = s.replaced_samples;
+  result["encoded_tokens"] = s.encoded_tokens;
+  result["generated_tokens"] = s.generated_tokens;
+  result["encode_calls"] = s.encode_calls;
+  result["mel_seconds"] = s.mel_seconds;
+  result["encode_seconds"] = s.encode_seconds;
+  result["decode_seconds"] = s.decode_seconds;
+  return result;
+}
+
+FloatArray rows(const std::vector<float>& values, std::size_t width) {
+  const auto columns = static_cast<py::ssize_t>(width);
+  return to_array(values.data(), {static_cast<py::ssize_t>(values.size()) / columns, columns});
+}
+
+py::dict trace_dict(const Stream& stream) {
+  const StreamTrace& trace = stream.trace();
+  const ModelConfig& c = stream.config();
+  std::vector<std::int64_t> ids{c.tokens.bos};
+  ids.insert(ids.end(), stream.prompt_tokens() - 1, c.tokens.streaming_pad);
+  ids.insert(ids.end(), stream.token_ids().begin(), stream.token_ids().end());
+  py::dict result;
+  result["mel"] = rows(trace.mel, c.encoder.mel_bins).attr("T");
+  result["encoder"] = rows(trace.encoder, c.encoder.width);
+  result["projector"] = rows(trace.projector, c.decoder.width);
+  result["logits"] = rows(trace.logits, c.decoder.vocab_size);
+  result["ids"] = py::array_t<std::int64_t>(static_cast<py::ssize_t>(ids.size()), ids.data());
+  result["prompt_len"] = stream.prompt_tokens();
+  return result;
+}
+
+std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_tokens, std::size_t max_batch_tokens,
+                                    std::uint64_t start_token_position, bool stop_at_eos, bool trace,
+                                    bool keep_history) {
+  const StreamOptions options{delay_tokens, max_batch_tokens, start_token_position, stop_at_eos, keep_history, trace};
+  const py::gil_scoped_release release;
+  return std::make_unique<Stream>(engine.engine(), engine.tokenizer(), options);
+}
+
+}  // namespace
+
+void bind_stream(py::module_& module) {
+  py::class_<Stream>(module, "Stream")
+      .def(py::init(&make_stream), py::arg("engine"), py::kw_only(), py::arg("delay_tokens"),
+           py::arg("max_batch_tokens") = 0, py::arg("start_token_position") = 0, py::arg("stop_at_eos") = false,
+           py::arg("trace") = false, py::arg("keep_history") = true, py::keep_alive<1, 2>())
+      .def("feed",
+           [](Stream& stream, const py::array& pcm) {
+             const std::vector<float> samples = to_samples(pcm);
+             return without_gil([&](Events& events) { stream.feed(samples, events); });
+           },
+           py::arg("pcm"))
+      .def("flush", [](Stream& stream) { return without_gil([&](Events& events) { stream.flush(events); }); })
+      .def("finish", [](Stream& stream) { return without_gil([&](Events& events) { stream.finish(events); }); })
+      .def("reset", &Stream::reset, py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("finished", &Stream::finished)
+      .def_property_readonly("token_ids", [](const Stream& stream) { return stream.token_ids(); })
+      .def_property_readonly("text", [](const Stream& stream) { return stream.text(); })
+      .def("stats", &stats_dict)
+      .def("trace", &trace_dict);
+}
+
+}  // namespace voxtral_edge

@@ -1,0 +1,62 @@
+// What a model must offer to the streaming loop: two passes, encode and decode, over states that the streams own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "model/head.h"
+#include "package/model_config.h"
+
+namespace voxtral_edge {
+
+// Everything one stream has told one model so far: KV rings, conv tails, positions. Created by the engine, owned by the
+// stream. The model itself is immutable and shared.
+class EngineState {
+ public:
+  virtual ~EngineState() = default;
+};
+
+// tokens * mel_frames_per_token new mel frames of one stream.
+struct EncodeRequest {
+  EngineState* state;
+  const float* mel;              // [tokens * mel_frames_per_token][mel_bins]
+  std::size_t tokens;
+  float* audio_embeddings;       // out [tokens][decoder width]
+  float* encoder_frames;         // out [tokens * frames_per_token][encoder width], or null
+};
+
+// Consecutive new positions of one stream. The last `results` of them are read out.
+struct DecodeRequest {
+  EngineState* state;
+  const float* audio_embeddings;         // [positions][decoder width]
+  const std::uint32_t* previous_ids;     // [positions] token at each position, all < vocab_size
+  std::size_t positions;
+  std::size_t results;                   // 0 .. positions
+  TokenChoice* choices;                  // out [results]
+  float* logits;                         // out [results][vocab_size], or null
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  virtual const ModelConfig& config() const = 0;
+
+  // A state whose first audio token has this absolute position, conditioned on a delay in tokens (80 ms).
+  virtual std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first_token_position) = 0;
+
+  // One pass over the weights for all requests together (several streams share it). Any number of tokens; passes are
+  // split at kMaxPassRows rows. Results of a request do not depend on its neighbours. Thread-safe.
+  virtual void encode(std::span<const EncodeRequest> requests) = 0;
+  virtual void decode(std::span<const DecodeRequest> requests) = 0;
+
+  // Takes back the last `positions` decoded positions (rejected drafts), up to kMaxPassRows - 1 since the last accepted.
+  virtual void rewind(EngineState& state, std::size_t positions) = 0;
+
+  // Tokens of audio that one encode call is best given when more than one is waiting.
+  virtual std::size_t preferred_batch_tokens() const = 0;
+};
+
+}  // namespace voxtral_edge

@@ -1,0 +1,271 @@
+#include "engine/native_engine.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/machine.h"
+#include "base/error.h"
+#include "kernels/registry.h"
+#include "model/delay_condition.h"
+
+namespace voxtral_edge {
+namespace {
+
+constexpr std::size_t kMaxDefaultThreads = 8;   // more cores than that share one memory bus and only wait for it
+
+std::string layer_name(const char* stack, std::size_t layer, const char* rest) {
+  return std::string(stack) + ".layers." + std::to_string(layer) + "." + rest;
+}
+
+StackShape encoder_shape(const EncoderConfig& c) {
+  return {c.layers, c.width, c.heads, c.kv_heads, c.head_dim, c.ffn_width, c.window_frames, c.norm_eps, c.rope_theta};
+}
+
+StackShape decoder_shape(const DecoderConfig& c) {
+  return {c.layers, c.width, c.heads, c.kv_heads, c.head_dim, c.ffn_width, c.window_tokens, c.norm_eps, c.rope_theta};
+}
+
+// `biased`: the encoder's q, v, o and down projections carry biases, the decoder's do not (spec 2).
+TransformerStack load_stack(WeightLoader& loader, const char* stack, const StackShape& shape, bool biased) {
+  std::vector<StackLayer> layers;
+  for (std::size_t i = 0; i < shape.layers; ++i) {
+    const auto name = [&](const char* rest) { return layer_name(stack, i, rest); };
+    using Names = std::vector<std::string>;
+    StackLayer layer;
+    layer.attention_norm = loader.vector(name("attention_norm.weight"));
+    layer.qkv = loader.linear({name("attention.q.weight"), name("attention.k.weight"), name("attention.v.weight")},
+                              biased ? Names{name("attention.q.bias"), "", name("attention.v.bias")} : Names{});
+    layer.output =
+        loader.linear({name("attention.o.weight")}, biased ? Names{name("attention.o.bias")} : Names{});
+    layer.ffn_norm = loader.vector(name("ffn_norm.weight"));
+    layer.gate_up = loader.linear({name("ffn.gate.weight"), name("ffn.up.weight")});
+    layer.down = loader.linear({name("ffn.down.weight")}, biased ? Names{name("ffn.down.bias")} : Names{});
+    layers.push_back(std::move(layer));
+  }
+  return TransformerStack(shape, std::move(layers), loader.vector(std::string(stack) + ".norm.weight"));
+}
+
+KvRingShape ring_shape(const StackShape& s, KvType type) {
+  return {s.layers, s.kv_heads, s.head_dim, s.window, kMaxPassRows, type};
+}
+
+struct NativeState final : EngineState {
+  NativeState(const KvRingShape& encoder, const KvRingShape& decoder) : encoder_ring(encoder), decoder_ring(decoder) {}
+  KvRing encoder_ring, decoder_ring;
+  ConvTails tails;
+  std::uint64_t next_frame = 0;      // absolute encoder frame
+  std::uint64_t next_position = 0;   // absolute decoder position (token)
+  std::shared_ptr<const std::vector<float>> delay_scales;
+};
+
+NativeState& native(EngineState* state) { return static_cast<NativeState&>(*state); }
+
+}  // namespace
+
+struct NativeEngine::Weights {
+  ConvStem stem;
+  TransformerStack encoder;
+  Adapter adapter;
+  Linear embedding;      // [vocab_size, width]: lookup and head
+  TransformerStack decoder;
+  Head head;
+
+  Weights(WeightLoader& loader, const ModelConfig& config, std::size_t threads)
+      : stem(loader.convolution("encoder.conv1.weight", "encoder.conv1.bias"),
+             loader.convolution("encoder.conv2.weight", "encoder.conv2.bias"), config.encoder.mel_bins,
+             config.encoder.width),
+        encoder(load_stack(loader, "encoder", encoder_shape(config.encoder), true)),
+        adapter(loader.linear({"adapter.linear1.weight"}), loader.linear({"adapter.linear2.weight"})),
+        embedding(loader.linear({"decoder.embedding.weight"})),
+        decoder(load_stack(loader, "decoder", decoder_shape(config.decoder), false)),
+        head(embedding, config.decoder.vocab_size, threads) {}
+};
+
+NativeEngine::NativeEngine(std::shared_ptr<const Package> package, const NativeEngineOptions& options,
+                           std::size_t threads)
+    : package_(std::move(package)),
+      encoder_kv_(options.kv_cache == KvChoice::f16 ? KvType::f16 : KvType::f32),
+      decoder_kv_(KvType::f16),
+      executor_(options.kernels.empty() ? active_kernels() : kernels_by_name(options.kernels), threads,
+                std::max({config().encoder.heads * config().encoder.head_dim, config().encoder.ffn_width,
+                          config().encoder.width, config().adapter.input_width, config().adapter.hidden_width,
+                          config().decoder.heads * config().decoder.head_dim, config().decoder.ffn_width,
+                          config().decoder.width}),
+                std::max(config().encoder.window_frames, config().decoder.window_tokens) + kMaxPassRows,
+                std::max(config().encoder.heads / config().encoder.kv_heads,
+                         config().decoder.heads / config().decoder.kv_heads),
+                std::max(config().encoder.head_dim, config().decoder.head_dim)) {
+  const auto precision = package_->precision().find("decoder.attention");
+  const bool exact = precision != package_->precision().end() && precision->second == "fp32";
+  if (options.kv_cache == KvChoice::f32 || (options.kv_cache == KvChoice::automatic && exact)) {
+    decoder_kv_ = KvType::f32;
+  }
+  WeightLoader loader(*package_, executor_.pool(), options.progress);
+  weights_ = std::make_unique<Weights>(loader, config(), threads);
+  const std::size_t widest = std::max(config().encoder.width, config().decoder.width);
+  rows_.reserve(kMaxPassRows);
+  residual_.resize(kMaxPassRows * widest);
+  normed_.resize(kMaxPassRows * widest);
+  choices_.resize(kMaxPassRows);
+  logit_rows_.resize(kMaxPassRows);
+  encode_pieces_.reserve(kMaxPassRows);
+  decode_pieces_.reserve(kMaxPassRows);
+}
+
+NativeEngine::~NativeEngine() = default;
+
+std::unique_ptr<NativeEngine> NativeEngine::load(std::shared_ptr<const Package> package,
+                                                 const NativeEngineOptions& options) {
+  const std::size_t threads =
+      options.threads != 0 ? options.threads : std::min(usable_cpus(), kMaxDefaultThreads);
+  return std::unique_ptr<NativeEngine>(new NativeEngine(std::move(package), options, threads));
+}
+
+std::size_t NativeEngine::preferred_batch_tokens() const { return 8; }   // 32 encoder frames
+
+std::size_t NativeEngine::weight_bytes() const {
+  return weights_->stem.weight_bytes() + weights_->encoder.weight_bytes() + weights_->adapter.weight_bytes() +
+         weights_->embedding.bytes() + weights_->decoder.weight_bytes();
+}
+
+std::size_t NativeEngine::state_bytes() const {
+  const auto bytes = [](const StackShape& s, KvType type) {
+    return 2 * s.layers * s.kv_heads * round_up(s.head_dim, 16) * (s.window - 1 + kMaxPassRows) *
+           (type == KvType::f16 ? 2 : 4);
+  };
+  return bytes(encoder_shape(config().encoder), encoder_kv_) + bytes(decoder_shape(config().decoder), decoder_kv_);
+}
+
+std::shared_ptr<const std::vector<float>> NativeEngine::scales_for(std::size_t delay_tokens) {
+  const std::lock_guard<std::mutex> lock(delay_mutex_);
+  auto& scales = delay_scales_[delay_tokens];
+  if (!scales) scales = std::make_shared<const std::vector<float>>(delay_scales(*package_, delay_tokens));
+  return scales;
+}
+
+std::unique_ptr<EngineState> NativeEngine::create_state(std::size_t delay_tokens, std::uint64_t first_token_position) {
+  auto state = std::make_unique<NativeState>(ring_shape(encoder_shape(config().encoder), encoder_kv_),
+                                             ring_shape(decoder_shape(config().decoder), decoder_kv_));
+  state->tails = weights_->stem.make_tails();
+  state->next_frame = first_token_position * frames_per_token();
+  state->next_position = first_token_position;
+  state->encoder_ring.reset(state->next_frame);
+  state->decoder_ring.reset(state->next_position);
+  state->delay_scales = scales_for(delay_tokens);
+  return state;
+}
+
+void NativeEngine::rewind(EngineState& state, std::size_t positions) { native(&state).next_position -= positions; }
+
+// Splits requests into pieces and hands them to `run` in groups of at most `limit` units (tokens or positions), so that
+// several streams share one pass over the weights. size(request) -> units; cut(request, first, count) -> piece.
+template <class Request, class Size, class Cut, class Run>
+void in_passes(std::span<const Request> requests, std::size_t limit, std::vector<Request>& pieces, Size size, Cut cut,
+               Run run) {
+  pieces.clear();
+  std::size_t used = 0;
+  for (const Request& request : requests) {
+    for (std::size_t done = 0; done < size(request);) {
+      const std::size_t count = std::min(limit - used, size(request) - done);
+      pieces.push_back(cut(request, done, count));
+      done += count;
+      used += count;
+      if (used == limit) {
+        run(std::span<const Request>(pieces));
+        pieces.clear();
+        used = 0;
+      }
+    }
+  }
+  if (!pieces.empty()) run(std::span<const Request>(pieces));
+}
+
+void NativeEngine::encode(std::span<const EncodeRequest> requests) {
+  const std::size_t mel_floats = config().audio.mel_frames_per_token * config().encoder.mel_bins;
+  const std::size_t frame_floats = frames_per_token() * config().encoder.width;
+  const std::lock_guard<std::mutex> lock(pass_mutex_);
+  in_passes(
+      requests, kMaxPassRows / frames_per_token(), encode_pieces_, [](const EncodeRequest& r) { return r.tokens; },
+      [&](const EncodeRequest& r, std::size_t first, std::size_t count) {
+        return EncodeRequest{r.state, r.mel + first * mel_floats, count,
+                             r.audio_embeddings + first * config().decoder.width,
+                             r.encoder_frames ? r.encoder_frames + first * frame_floats : nullptr};
+      },
+      [&](std::span<const EncodeRequest> pass) { encode_pass(pass); });
+}
+
+void NativeEngine::encode_pass(std::span<const EncodeRequest> pass) {
+  const std::size_t width = config().encoder.width, out_width = config().decoder.width;
+  rows_.clear();
+  for (const EncodeRequest& request : pass) {
+    NativeState& state = native(request.state);
+    weights_->stem.forward(executor_, request.mel, request.tokens * config().audio.mel_frames_per_token, state.tails,
+                           &residual_[rows_.size() * width]);
+    for (std::size_t f = 0; f < request.tokens * frames_per_token(); ++f) {
+      rows_.push_back({&state.encoder_ring, state.next_frame++, nullptr});
+    }
+  }
+  weights_->encoder.forward(executor_, rows_, residual_.data(), normed_.data());
+  const float* frames = normed_.data();
+  float* embeddings = residual_.data();   // the residual stream is spent
+  weights_->adapter.forward(executor_, frames, rows_.size() / frames_per_token(), embeddings);
+  for (const EncodeRequest& request : pass) {
+    const std::size_t frame_floats = request.tokens * frames_per_token() * width;
+    std::copy_n(embeddings, request.tokens * out_width, request.audio_embeddings);
+    if (request.encoder_frames) std::copy_n(frames, frame_floats, request.encoder_frames);
+    embeddings += request.tokens * out_width;
+    frames += frame_floats;
+  }
+}
+
+void NativeEngine::decode(std::span<const DecodeRequest> requests) {
+  const std::size_t width = config().decoder.width, vocab = config().decoder.vocab_size;
+  const std::lock_guard<std::mutex> lock(pass_mutex_);
+  in_passes(
+      requests, kMaxPassRows, decode_pieces_, [](const DecodeRequest& r) { return r.positions; },
+      [&](const DecodeRequest& r, std::size_t first, std::size_t count) {
+        const std::size_t quiet = r.positions - r.results;                 // leading positions that are not read out
+        const std::size_t before = first > quiet ? first - quiet : 0;      // results of earlier pieces
+        const std::size_t until = first + count > quiet ? first + count - quiet : 0;
+        return DecodeRequest{r.state,          r.audio_embeddings + first * width, r.previous_ids + first,
+                             count,            until - before,                     r.choices + before,
+                             r.logits ? r.logits + before * vocab : nullptr};
+      },
+      [&](std::span<const DecodeRequest> pass) { decode_pass(pass); });
+}
+
+void NativeEngine::decode_pass(std::span<const DecodeRequest> pass) {
+  const std::size_t width = config().decoder.width, vocab = config().decoder.vocab_size;
+  rows_.clear();
+  for (const DecodeRequest& request : pass) {
+    NativeState& state = native(request.state);
+    for (std::size_t p = 0; p < request.positions; ++p) {
+      float* x = &residual_[rows_.size() * width];
+      weights_->embedding.weight().unpack_row(request.previous_ids[p], x);
+      executor_.kernels().add(x, request.audio_embeddings + p * width, width);
+      rows_.push_back({&state.decoder_ring, state.next_position++, state.delay_scales->data()});
+    }
+  }
+  weights_->decoder.forward(executor_, rows_, residual_.data(), normed_.data());
+
+  // Only the rows that are read out go through the head, gathered from all streams into one product.
+  std::size_t row = 0, selected = 0;
+  float* gathered = residual_.data();
+  for (const DecodeRequest& request : pass) {
+    row += request.positions;
+    for (std::size_t i = 0; i < request.results; ++i) {
+      std::copy_n(&normed_[(row - request.results + i) * width], width, gathered + selected * width);
+      logit_rows_[selected++] = request.logits ? request.logits + i * vocab : nullptr;
+    }
+  }
+  if (selected == 0) return;
+  weights_->head.forward(executor_, gathered, selected, choices_.data(), logit_rows_.data());
+  const TokenChoice* choice = choices_.data();
+  for (const DecodeRequest& request : pass) {
+    std::copy_n(choice, request.results, request.choices);
+    choice += request.results;
+  }
+}
+
+}  // namespace voxtral_edge

@@ -1,0 +1,72 @@
+// The model on our own kernels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "model/adapter.h"
+#include "model/conv_stem.h"
+#include "model/transformer_stack.h"
+#include "model/weight_loader.h"
+#include "package/package.h"
+
+namespace voxtral_edge {
+
+enum class KvChoice { automatic, f32, f16 };
+
+struct NativeEngineOptions {
+  std::size_t threads = 0;                       // 0: CPUs this process may use, at most 8
+  KvChoice kv_cache = KvChoice::automatic;       // automatic: encoder f32; decoder f32 for fp32 packages, else f16
+  std::string kernels;                           // name; empty: active_kernels()
+  LoadProgress progress;
+};
+
+class NativeEngine final : public Engine {
+ public:
+  // Loads every weight. Error(model_format) or Error(device).
+  static std::unique_ptr<NativeEngine> load(std::shared_ptr<const Package> package, const NativeEngineOptions& options);
+
+  ~NativeEngine() override;
+  const ModelConfig& config() const override { return package_->config(); }
+  std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first_token_position) override;
+  void encode(std::span<const EncodeRequest> requests) override;
+  void decode(std::span<const DecodeRequest> requests) override;
+  void rewind(EngineState& state, std::size_t positions) override;
+  std::size_t preferred_batch_tokens() const override;
+
+  const Kernels& kernels() const { return executor_.kernels(); }
+  std::size_t threads() { return executor_.pool().size(); }
+  KvType decoder_kv() const { return decoder_kv_; }
+  std::size_t weight_bytes() const;         // packed, in memory
+  std::size_t state_bytes() const;          // KV rings of one stream when full
+
+ private:
+  struct Weights;
+  NativeEngine(std::shared_ptr<const Package> package, const NativeEngineOptions& options, std::size_t threads);
+  std::shared_ptr<const std::vector<float>> scales_for(std::size_t delay_tokens);
+  void encode_pass(std::span<const EncodeRequest> pass);
+  void decode_pass(std::span<const DecodeRequest> pass);
+  std::size_t frames_per_token() const { return config().adapter.frames_per_token; }
+
+  std::shared_ptr<const Package> package_;
+  KvType encoder_kv_, decoder_kv_;
+  std::mutex pass_mutex_;                   // one pass at a time: it uses all threads and the scratch buffers
+  Executor executor_;
+  std::unique_ptr<Weights> weights_;
+  std::vector<PassRow> rows_;
+  std::vector<float> residual_, normed_;
+  std::vector<TokenChoice> choices_;
+  std::vector<float*> logit_rows_;
+  std::vector<EncodeRequest> encode_pieces_;
+  std::vector<DecodeRequest> decode_pieces_;
+  std::mutex delay_mutex_;
+  std::map<std::size_t, std::shared_ptr<const std::vector<float>>> delay_scales_;
+};
+
+}  // namespace voxtral_edge

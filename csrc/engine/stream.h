@@ -1,0 +1,117 @@
+// One live stream: pcm -> ring -> log-mel -> encoder -> adapter -> decoder -> tokens -> words -> events.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "audio/log_mel.h"
+#include "engine/engine.h"
+#include "engine/events.h"
+#include "engine/time_line.h"
+#include "text/tekken.h"
+#include "text/utf8_stream.h"
+#include "text/word_builder.h"
+
+namespace voxtral_edge {
+
+struct StreamOptions {
+  std::size_t delay_tokens = 0;             // 1 .. 30 (80 .. 2400 ms)
+  std::size_t max_batch_tokens = 0;         // tokens of audio per encode call when more are waiting; 0: engine's choice
+  std::uint64_t start_token_position = 0;   // where the absolute counters start (tests of long streams)
+  bool stop_at_eos = false;                 // offline reference behaviour; a live stream goes on after EOS
+  bool keep_history = true;                 // token_ids() and text(); off: constant memory, no allocation per step
+  bool trace = false;                       // keep every intermediate (StreamTrace)
+};
+
+// Everything the model computed, for parity checks; shapes as in the reference: row-major, frames first.
+struct StreamTrace {
+  std::vector<float> mel;          // [mel frames][mel_bins]
+  std::vector<float> encoder;      // [encoder frames][encoder width]
+  std::vector<float> projector;    // [tokens][decoder width]
+  std::vector<float> logits;       // [generated][vocab_size]
+};
+
+struct StreamStats {
+  std::uint64_t fed_samples = 0;             // real audio, 16 kHz
+  std::uint64_t replaced_samples = 0;        // NaN or infinite samples that were replaced by 0
+  std::uint64_t encoded_tokens = 0;          // left padding included
+  std::uint64_t generated_tokens = 0;
+  std::uint64_t encode_calls = 0;
+  double mel_seconds = 0, encode_seconds = 0, decode_seconds = 0;   // time spent computing
+};
+
+// Streaming equals offline: any chunking of the same samples gives the same tokens, because the grid is fixed, every
+// stage is incremental and no kernel's result depends on its neighbours. Not thread-safe; several streams may share an
+// engine from several threads.
+class Stream {
+ public:
+  // Error(usage) for a delay outside 1 .. 30 tokens.
+  Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tokenizer, const StreamOptions& options);
+
+  // Appends 16 kHz mono samples in [-1, 1] and runs every token that became complete. Events are appended to `events`.
+  // Error(usage) after finish().
+  void feed(std::span<const float> samples, Events& events);
+  // Brings out the words behind the delay by inserting silence; the stream goes on and its time line stays true.
+  void flush(Events& events);
+  // Right padding, the last tokens, the last word, and one final event. Exactly once until reset().
+  void finish(Events& events);
+  // Back to an empty stream with the same options.
+  void reset();
+
+  bool finished() const { return finished_; }
+  std::size_t prompt_tokens() const { return prompt_tokens_; }
+  const std::vector<std::uint32_t>& token_ids() const { return token_ids_; }   // generated, without the prompt
+  const std::string& text() const { return text_; }
+  const StreamTrace& trace() const { return trace_; }
+  const StreamStats& stats() const { return stats_; }
+  const StreamOptions& options() const { return options_; }
+  const ModelConfig& config() const { return engine_->config(); }
+
+ private:
+  void take_samples(std::span<const float> samples, Events& events);
+  void insert_silence(std::uint64_t samples, Events& events);
+  void run_complete_tokens(Events& events);
+  void encode(std::size_t tokens);
+  void decode(std::size_t tokens, Events& events);
+  void accept(TokenChoice choice, Events& events);
+  void emit_text(std::string text, Events& events);
+  void emit_words(Events& events);
+  double audio_time(std::uint64_t token_index);
+  std::uint64_t padding_after_audio() const;
+
+  std::shared_ptr<Engine> engine_;
+  std::shared_ptr<const Tekken> tokenizer_;
+  StreamOptions options_;
+  std::size_t batch_tokens_, prompt_tokens_;
+
+  LogMel log_mel_;
+  std::unique_ptr<EngineState> state_;
+  std::vector<float> mel_;                 // [batch_tokens * mel frames per token][mel_bins], filled to mel_frames_
+  std::size_t mel_frames_ = 0;
+  std::vector<float> embeddings_, encoder_frames_, logits_;
+  std::vector<std::uint32_t> previous_ids_;
+  std::vector<TokenChoice> choices_;
+  std::array<float, 1024> clean_{};        // a slice of input with NaN and infinity replaced
+
+  std::uint64_t stream_samples_ = 0;       // fed and inserted samples, left padding excluded
+  std::uint64_t next_position_ = 0;        // next decoder position, counted from this stream's BOS
+  std::uint64_t token_limit_ = 0;          // positions that exist once finish() has fixed the end; 0: open
+  std::uint32_t last_id_ = 0;
+  std::uint64_t unflushed_samples_ = 0;
+  bool finished_ = false, stopped_ = false, text_started_ = false;
+
+  TimeLine time_line_;
+  Utf8Stream utf8_;
+  WordBuilder words_;
+  std::vector<std::uint32_t> token_ids_;
+  std::string text_;
+  StreamTrace trace_;
+  StreamStats stats_;
+};
+
+}  // namespace voxtral_edge

@@ -1,0 +1,48 @@
+#include "model/head.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace voxtral_edge {
+
+Head::Head(const Linear& embedding, std::size_t vocab_size, std::size_t threads)
+    : embedding_(embedding),
+      vocab_size_(vocab_size),
+      chunks_((embedding.weight().groups() + kChunkGroups - 1) / kChunkGroups),
+      chunk_logits_(threads * kMaxPassRows * kChunkGroups * kGroupRows * sizeof(float)),
+      stats_(kMaxPassRows * chunks_) {}
+
+void Head::forward(Executor& executor, const float* x, std::size_t rows, TokenChoice* choices,
+                   float* const* logits) {
+  const std::size_t width = embedding_.input_width(), chunk_size = kChunkGroups * kGroupRows;
+  const QuantizedRows* activations =
+      embedding_.quantized() ? &executor.quantize(x, rows, width, width) : nullptr;
+  ThreadPool& pool = executor.pool();
+  pool.run([&](std::size_t thread) {
+    float* y = chunk_logits_.as<float>() + thread * kMaxPassRows * chunk_size;
+    const auto [begin, end] = pool.share(chunks_, thread);
+    for (std::size_t chunk = begin; chunk < end; ++chunk) {
+      const std::size_t first = chunk * kChunkGroups;
+      const std::size_t last = std::min(first + kChunkGroups, embedding_.weight().groups());
+      embedding_.apply_groups(executor.kernels(), activations, x, rows, width, first, last, y, chunk_size);
+      const std::size_t count = std::min(vocab_size_ - chunk * chunk_size, chunk_size);
+      for (std::size_t r = 0; r < rows; ++r) {
+        stats_[r * chunks_ + chunk] = executor.kernels().logit_stats(y + r * chunk_size, count);
+        if (logits[r] != nullptr) std::copy_n(y + r * chunk_size, count, logits[r] + chunk * chunk_size);
+      }
+    }
+  });
+  for (std::size_t r = 0; r < rows; ++r) choices[r] = choose_token(&stats_[r * chunks_], chunks_, chunk_size);
+}
+
+TokenChoice choose_token(const LogitStats* chunks, std::size_t count, std::size_t chunk_size) {
+  std::size_t best = 0;
+  for (std::size_t c = 1; c < count; ++c) {
+    if (chunks[c].max > chunks[best].max) best = c;
+  }
+  float sum = 0.0f;
+  for (std::size_t c = 0; c < count; ++c) sum += chunks[c].sum_exp * std::exp(chunks[c].max - chunks[best].max);
+  return {static_cast<std::uint32_t>(best * chunk_size) + chunks[best].argmax, 1.0f / sum};
+}
+
+}  // namespace voxtral_edge

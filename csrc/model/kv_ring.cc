@@ -1,0 +1,49 @@
+#include "model/kv_ring.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace voxtral_edge {
+
+KvRing::KvRing(const KvRingShape& shape)
+    : shape_(shape),
+      head_dim_padded_((shape.head_dim + 15) / 16 * 16),   // kernels work on 16 lanes; the padding stays zero
+      slots_(shape.window - 1 + shape.slack),
+      element_bytes_(shape.type == KvType::f16 ? 2 : 4),
+      keys_(shape.layers * shape.kv_heads * slots_ * head_dim_padded_ * element_bytes_),
+      values_(shape.layers * shape.kv_heads * slots_ * head_dim_padded_ * element_bytes_) {}
+
+void KvRing::reset(std::uint64_t first_position) {
+  // Old contents need no clearing: window() never reaches before first_position.
+  first_position_ = first_position;
+}
+
+void KvRing::write(const Kernels& kernels, std::size_t layer, std::size_t kv_head, std::uint64_t position,
+                   const float* key, const float* value) {
+  const std::size_t slot = static_cast<std::size_t>(position % slots_);
+  const std::size_t offset = head_offset(layer, kv_head) + slot * head_dim_padded_;
+  if (shape_.type == KvType::f16) {
+    kernels.to_f16(key, shape_.head_dim, keys_.as<std::uint16_t>() + offset);
+    kernels.to_f16(value, shape_.head_dim, values_.as<std::uint16_t>() + offset);
+  } else {
+    std::memcpy(keys_.as<float>() + offset, key, shape_.head_dim * sizeof(float));
+    std::memcpy(values_.as<float>() + offset, value, shape_.head_dim * sizeof(float));
+  }
+}
+
+std::size_t KvRing::window(std::size_t layer, std::size_t kv_head, std::uint64_t position,
+                           KvSegment segments[2]) const {
+  const std::uint64_t seen = std::min<std::uint64_t>(position - first_position_ + 1, shape_.window);
+  const std::size_t first_slot = static_cast<std::size_t>((position + 1 - seen) % slots_);
+  const std::size_t run = std::min<std::size_t>(static_cast<std::size_t>(seen), slots_ - first_slot);
+  const std::size_t base = head_offset(layer, kv_head);
+  const auto at = [&](const AlignedBuffer& buffer, std::size_t slot) {
+    return static_cast<const void*>(buffer.data() + (base + slot * head_dim_padded_) * element_bytes_);
+  };
+  segments[0] = {at(keys_, first_slot), at(values_, first_slot), run};
+  if (run == seen) return 1;
+  segments[1] = {at(keys_, 0), at(values_, 0), static_cast<std::size_t>(seen) - run};
+  return 2;
+}
+
+}  // namespace voxtral_edge

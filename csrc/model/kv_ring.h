@@ -1,0 +1,51 @@
+// The sliding-window KV cache of one stack (encoder or decoder) of one stream: a ring, written in place, never moved.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/aligned_buffer.h"
+#include "kernels/kernels.h"
+
+namespace voxtral_edge {
+
+struct KvRingShape {
+  std::size_t layers, kv_heads, head_dim;
+  std::size_t window;      // keys a query may see, itself included
+  std::size_t slack;       // further slots, so that a pass may write this many positions before its queries attend
+  KvType type;
+};
+
+// Position p lives in slot p mod slots, slots = window - 1 + slack. Queries at p see max(first, p - window + 1) .. p.
+// Positions count from `first_position`, which may be any 64-bit number: there is no length limit.
+class KvRing {
+ public:
+  explicit KvRing(const KvRingShape& shape);
+
+  std::size_t head_dim_padded() const { return head_dim_padded_; }
+  std::size_t slots() const { return slots_; }
+  std::size_t bytes() const { return keys_.bytes() + values_.bytes(); }
+  KvType type() const { return shape_.type; }
+
+  // Forgets everything; the next position is `first_position`.
+  void reset(std::uint64_t first_position);
+
+  // Stores one key and one value, [head_dim] floats each.
+  void write(const Kernels& kernels, std::size_t layer, std::size_t kv_head, std::uint64_t position, const float* key,
+             const float* value);
+
+  // The keys a query at `position` sees, oldest first, as one or two runs of slots. Returns the number of runs.
+  std::size_t window(std::size_t layer, std::size_t kv_head, std::uint64_t position, KvSegment segments[2]) const;
+
+ private:
+  std::size_t head_offset(std::size_t layer, std::size_t kv_head) const {
+    return (layer * shape_.kv_heads + kv_head) * slots_ * head_dim_padded_;
+  }
+
+  KvRingShape shape_;
+  std::size_t head_dim_padded_, slots_, element_bytes_;
+  std::uint64_t first_position_ = 0;
+  AlignedBuffer keys_, values_;   // [layers][kv_heads][slots][head_dim_padded]
+};
+
+}  // namespace voxtral_edge

@@ -1,0 +1,178 @@
+#include "model/weight_loader.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <utility>
+
+#include "base/error.h"
+
+namespace voxtral_edge {
+namespace {
+
+constexpr std::size_t kStripBytes = 4u << 20;   // per thread: large enough for sequential reads, small beside the weights
+
+WeightType weight_type(const TensorInfo& tensor) {
+  if (tensor.quantization.bits == 4) return WeightType::q4;
+  if (tensor.quantization.bits == 8) return WeightType::q8;
+  return tensor.type == TensorType::f16 ? WeightType::f16 : WeightType::f32;
+}
+
+std::size_t row_count(const TensorInfo& tensor) { return tensor.shape.front(); }
+
+std::size_t column_count(const TensorInfo& tensor) {
+  return tensor.quantization.bits != 0 ? tensor.quantization.columns : tensor.shape.back();
+}
+
+void require_finite(const float* values, std::size_t count, const std::string& name) {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!std::isfinite(values[i])) {
+      throw Error(ErrorCode::model_format, "weights.bin: tensor " + name + " holds a value that is not finite at index " +
+                                               std::to_string(i) + "; the package is damaged, export it again");
+    }
+  }
+}
+
+void require_finite_f16(const std::uint16_t* values, std::size_t count, const std::string& name) {
+  for (std::size_t i = 0; i < count; ++i) {
+    if ((values[i] & 0x7c00u) == 0x7c00u) {
+      throw Error(ErrorCode::model_format, "weights.bin: tensor " + name + " holds a value that is not finite at index " +
+                                               std::to_string(i) + "; the package is damaged, export it again");
+    }
+  }
+}
+
+}  // namespace
+
+WeightLoader::WeightLoader(const Package& package, ThreadPool& pool, LoadProgress progress)
+    : package_(package), pool_(pool), progress_(std::move(progress)) {}
+
+void WeightLoader::advance(std::uint64_t bytes) {
+  done_bytes_ += bytes;
+  if (progress_) progress_(done_bytes_, package_.weight_bytes());
+}
+
+std::vector<float> WeightLoader::vector(const std::string& name) {
+  const TensorInfo& tensor = package_.tensor(name);
+  std::vector<float> values(tensor.bytes / sizeof(float));
+  package_.read(tensor, 0, tensor.bytes, values.data());
+  require_finite(values.data(), values.size(), name);
+  advance(tensor.bytes);
+  return values;
+}
+
+Linear WeightLoader::linear(const std::vector<std::string>& weights, const std::vector<std::string>& biases) {
+  std::vector<Source> sources;
+  std::size_t rows = 0;
+  for (const std::string& name : weights) {
+    const TensorInfo& tensor = package_.tensor(name);
+    const TensorInfo* scales = tensor.quantization.bits != 0 ? &package_.tensor(tensor.quantization.scales) : nullptr;
+    sources.push_back({&tensor, scales, row_count(tensor)});
+    rows += sources.back().rows;
+    if (weight_type(tensor) != weight_type(*sources[0].weight) ||
+        column_count(tensor) != column_count(*sources[0].weight)) {
+      throw Error(ErrorCode::model_format, "manifest.json: tensors " + weights[0] + " and " + name +
+                                               " must have the same precision and columns; export the package again");
+    }
+  }
+  PackedMatrix matrix(weight_type(*sources[0].weight), rows, column_count(*sources[0].weight));
+  pack(matrix, sources);
+  std::vector<float> bias = stacked_bias(sources, biases, matrix.padded_rows());
+  return Linear(std::move(matrix), std::move(bias));
+}
+
+std::vector<float> WeightLoader::stacked_bias(const std::vector<Source>& sources,
+                                              const std::vector<std::string>& biases, std::size_t padded_rows) {
+  if (biases.empty()) return {};
+  std::vector<float> stacked(padded_rows, 0.0f);
+  std::size_t row = 0;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    if (!biases[i].empty()) {
+      const std::vector<float> bias = vector(biases[i]);
+      std::copy(bias.begin(), bias.end(), stacked.begin() + static_cast<std::ptrdiff_t>(row));
+    }
+    row += sources[i].rows;
+  }
+  return stacked;
+}
+
+void WeightLoader::read_rows(const std::vector<Source>& sources, bool scales, std::size_t first_row, std::size_t rows,
+                             std::uint8_t* out) const {
+  std::size_t source_first = 0;
+  for (const Source& source : sources) {
+    const std::size_t begin = std::max(first_row, source_first);
+    const std::size_t end = std::min(first_row + rows, source_first + source.rows);
+    if (begin < end) {
+      const TensorInfo& tensor = scales ? *source.scales : *source.weight;
+      const std::uint64_t row_bytes = tensor.bytes / source.rows;
+      package_.read(tensor, (begin - source_first) * row_bytes, (end - begin) * row_bytes,
+                    out + (begin - first_row) * row_bytes);
+    }
+    source_first += source.rows;
+  }
+}
+
+void WeightLoader::pack(PackedMatrix& matrix, const std::vector<Source>& sources) {
+  const TensorInfo& first = *sources[0].weight;
+  const std::size_t row_bytes = static_cast<std::size_t>(first.bytes / sources[0].rows);
+  const std::size_t scale_bytes =
+      sources[0].scales ? static_cast<std::size_t>(sources[0].scales->bytes / sources[0].rows) : 0;
+  const std::size_t strip_rows = std::max<std::size_t>(kStripBytes / row_bytes / kGroupRows, 1) * kGroupRows;
+  const std::size_t strips = (matrix.rows() + strip_rows - 1) / strip_rows;
+
+  std::atomic<std::size_t> next{0};
+  std::exception_ptr failure;
+  std::mutex failure_mutex;
+  const auto work = [&] {
+    std::vector<std::uint8_t> weights(std::min(strip_rows, matrix.rows()) * row_bytes);
+    std::vector<std::uint16_t> scales(std::min(strip_rows, matrix.rows()) * scale_bytes / sizeof(std::uint16_t));
+    for (std::size_t strip = next++; strip < strips; strip = next++) {
+      const std::size_t row = strip * strip_rows, rows = std::min(strip_rows, matrix.rows() - row);
+      read_rows(sources, false, row, rows, weights.data());
+      if (!scales.empty()) read_rows(sources, true, row, rows, reinterpret_cast<std::uint8_t*>(scales.data()));
+      if (matrix.type() == WeightType::f32) {
+        require_finite(reinterpret_cast<const float*>(weights.data()), rows * matrix.columns(), first.name);
+      } else if (matrix.type() == WeightType::f16) {
+        require_finite_f16(reinterpret_cast<const std::uint16_t*>(weights.data()), rows * matrix.columns(), first.name);
+      }
+      matrix.pack_rows(row, rows, weights.data(), scales.empty() ? nullptr : scales.data());
+    }
+  };
+  pool_.run([&](std::size_t) {
+    try {
+      work();
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(failure_mutex);
+      failure = std::current_exception();
+      next = strips;
+    }
+  });
+  if (failure) {
+    try {
+      std::rethrow_exception(failure);
+    } catch (const Error& error) {
+      throw Error(error.code(), std::string(error.what()) + " (while loading " + first.name + ")");
+    }
+  }
+  for (const Source& source : sources) advance(source.weight->bytes + (source.scales ? source.scales->bytes : 0));
+}
+
+Linear WeightLoader::convolution(const std::string& weight, const std::string& bias) {
+  const TensorInfo& tensor = package_.tensor(weight);
+  const std::size_t out = tensor.shape[0], in = tensor.shape[1], taps = tensor.shape[2];
+  std::vector<float> source = vector(weight), reordered(source.size());
+  for (std::size_t o = 0; o < out; ++o) {
+    for (std::size_t i = 0; i < in; ++i) {
+      for (std::size_t t = 0; t < taps; ++t) reordered[(o * taps + t) * in + i] = source[(o * in + i) * taps + t];
+    }
+  }
+  PackedMatrix matrix(WeightType::f32, out, taps * in);
+  matrix.pack_rows(0, out, reordered.data(), nullptr);
+  std::vector<float> padded = vector(bias);
+  padded.resize(matrix.padded_rows(), 0.0f);
+  return Linear(std::move(matrix), std::move(padded));
+}
+
+}  // namespace voxtral_edge

@@ -1,0 +1,48 @@
+// Package tensors -> packed weights, in bounded memory: strips of rows are read and permuted in parallel.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "model/linear.h"
+#include "package/package.h"
+
+namespace voxtral_edge {
+
+using LoadProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
+
+class WeightLoader {
+ public:
+  WeightLoader(const Package& package, ThreadPool& pool, LoadProgress progress);
+
+  // A float32 vector (norm weight).
+  std::vector<float> vector(const std::string& name);
+
+  // One matrix from the rows of `weights`, one below the other (q, k, v in one product). `biases` has a name or "" (zero)
+  // per weight, or is empty. All weights have the same precision and columns. Error(model_format) otherwise, and for
+  // scales or float weights that are not finite.
+  Linear linear(const std::vector<std::string>& weights, const std::vector<std::string>& biases = {});
+
+  // A convolution kernel [out, in, taps] as a matrix [out, taps * in]: taps in time order, channels within a tap.
+  Linear convolution(const std::string& weight, const std::string& bias);
+
+ private:
+  struct Source { const TensorInfo* weight; const TensorInfo* scales; std::size_t rows; };
+  void pack(PackedMatrix& matrix, const std::vector<Source>& sources);
+  void read_rows(const std::vector<Source>& sources, bool scales, std::size_t first_row, std::size_t rows,
+                 std::uint8_t* out) const;
+  std::vector<float> stacked_bias(const std::vector<Source>& sources, const std::vector<std::string>& biases,
+                                  std::size_t padded_rows);
+  void advance(std::uint64_t bytes);
+
+  const Package& package_;
+  ThreadPool& pool_;
+  LoadProgress progress_;
+  std::uint64_t done_bytes_ = 0;
+};
+
+}  // namespace voxtral_edge
