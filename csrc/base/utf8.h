@@ -10,9 +10,9 @@ namespace voxtral_edge {
 
 struct Utf8Character {
   enum class Kind {
-    complete,     // `length` bytes form `code_point`
-    incomplete,   // all of the `length` remaining bytes are the beginning of a valid character
-    invalid,      // the first `length` bytes are a maximal ill-formed subpart (one U+FFFD replaces them)
+    complete,    // `length` bytes form `code_point`
+    incomplete,  // all of the `length` remaining bytes are the beginning of a valid character
+    invalid,     // the first `length` bytes are a maximal ill-formed subpart (one U+FFFD replaces them)
   };
   Kind kind;
   std::size_t length;

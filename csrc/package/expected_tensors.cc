@@ -36,7 +36,7 @@ class Table {
 };
 
 void add_encoder(Table& table, const EncoderConfig& encoder) {
-  constexpr std::size_t kernel = 3;   // both convolutions (spec 4)
+  constexpr std::size_t kernel = 3;  // both convolutions (spec 4)
   const std::size_t width = encoder.width;
   const std::size_t query_width = encoder.heads * encoder.head_dim, kv_width = encoder.kv_heads * encoder.head_dim;
   table.add("encoder.conv1.weight", {width, encoder.mel_bins, kernel});
@@ -46,7 +46,7 @@ void add_encoder(Table& table, const EncoderConfig& encoder) {
   for (std::size_t i = 0; i < encoder.layers; ++i) {
     const std::string layer = "encoder.layers." + std::to_string(i) + ".";
     table.add_attention(layer, width, query_width, kv_width, "encoder.attention");
-    table.add(layer + "attention.q.bias", {query_width});   // k has none (spec 2.1)
+    table.add(layer + "attention.q.bias", {query_width});  // k has none (spec 2.1)
     table.add(layer + "attention.v.bias", {kv_width});
     table.add(layer + "attention.o.bias", {width});
     table.add_ffn(layer, width, encoder.ffn_width, "encoder.ffn");

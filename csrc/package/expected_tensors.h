@@ -11,8 +11,8 @@ namespace voxtral_edge {
 
 struct ExpectedTensor {
   std::string name;
-  std::vector<std::size_t> shape;   // [out, in] of a matrix, [out, in, kernel] of a convolution, [n] of a vector
-  const char* group;                // key of the manifest's "precision" object; null: always float32
+  std::vector<std::size_t> shape;  // [out, in] of a matrix, [out, in, kernel] of a convolution, [n] of a vector
+  const char* group;               // key of the manifest's "precision" object; null: always float32
 };
 
 // Names of the precision groups, in the manifest's order.

@@ -67,9 +67,10 @@ FileDescriptor open_folder(const std::string& path) {
   const std::string what = error == ENOENT    ? "there is no such folder"
                            : error == ENOTDIR ? "not a folder"
                                               : "cannot be opened: " + reason(error);
-  throw Error(ErrorCode::model_format, path + ": " + what +
-                                           "; a model is the folder that `voxtral-edge export` writes, with manifest.json "
-                                           "in it");
+  throw Error(ErrorCode::model_format,
+              path + ": " + what +
+                  "; a model is the folder that `voxtral-edge export` writes, with manifest.json "
+                  "in it");
 }
 
 bool is_plain_file_name(const std::string& name) {
@@ -107,11 +108,13 @@ void read_exactly(const OpenFile& file, std::uint64_t offset, std::uint64_t byte
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
       const std::string why = reason(errno);
-      throw Error(ErrorCode::model_format, file.name + ": reading at byte " + std::to_string(offset) + " failed: " + why);
+      throw Error(ErrorCode::model_format,
+                  file.name + ": reading at byte " + std::to_string(offset) + " failed: " + why);
     }
     if (got == 0) {
       throw Error(ErrorCode::model_format, file.name + " was truncated while in use: byte " + std::to_string(offset) +
-                                               " of " + std::to_string(file.bytes) + " is gone; copy the package again");
+                                               " of " + std::to_string(file.bytes) +
+                                               " is gone; copy the package again");
     }
     to += got;
     offset += static_cast<std::uint64_t>(got);

@@ -23,7 +23,7 @@ class FileDescriptor {
 struct OpenFile {
   FileDescriptor descriptor;
   std::uint64_t bytes = 0;
-  std::string name;   // for messages
+  std::string name;  // for messages
 };
 
 // Error(model_format) if there is no such folder.

@@ -12,7 +12,7 @@ namespace voxtral_edge {
 
 namespace {
 
-constexpr std::size_t kDescribedBytes = 40;   // of a string that is quoted in a message
+constexpr std::size_t kDescribedBytes = 40;  // of a string that is quoted in a message
 
 std::string number_text(double value) {
   char text[32];
@@ -59,9 +59,13 @@ std::string JsonValue::describe() const {
   return "nothing";
 }
 
+void JsonDocument::fail(const std::string& message) const {
+  throw Error(ErrorCode::model_format, source_ + ": " + message + "; " + advice_);
+}
+
 void JsonValue::fail(const std::string& message) const {
   const std::string where = path();
-  throw Error(ErrorCode::model_format, document_->source_ + ": " + (where.empty() ? "" : where + ": ") + message);
+  document_->fail((where.empty() ? "" : where + ": ") + message);
 }
 
 void JsonValue::fail_expected(const std::string& expected) const {
@@ -92,9 +96,9 @@ std::int64_t JsonValue::as_integer(std::int64_t minimum, std::int64_t maximum) c
 
 double JsonValue::as_number(double minimum, double maximum) const {
   const bool numeric = node().type == JsonType::integer || node().type == JsonType::number;
-  const double value = !numeric                               ? 0.0
+  const double value = !numeric                           ? 0.0
                        : node().type == JsonType::integer ? static_cast<double>(node().integer)
-                                                           : node().number;
+                                                          : node().number;
   if (!numeric || !(value >= minimum && value <= maximum)) {
     fail_expected("a number between " + number_text(minimum) + " and " + number_text(maximum));
   }
@@ -160,7 +164,7 @@ std::string JsonValue::path() const {
       if (object) {
         const std::string_view key = JsonValue(document_, child).as_string();
         const std::string name = json_quoted(key);
-        const bool plain = name.size() == key.size() + 2;   // neither shortened nor escaped
+        const bool plain = name.size() == key.size() + 2;  // neither shortened nor escaped
         out += (out.empty() ? "" : ".") + (plain ? std::string(key) : name);
       } else {
         out += "[" + std::to_string(position) + "]";

@@ -18,16 +18,16 @@ namespace voxtral_edge {
 
 struct JsonLimits {
   std::size_t bytes = std::size_t{64} << 20;
-  std::size_t nodes = 2'000'000;   // values and keys: bounds the memory to 24 bytes each, whatever the text says
-  unsigned depth = 32;             // nested arrays and objects
+  std::size_t nodes = 2'000'000;  // values and keys: bounds the memory to 24 bytes each, whatever the text says
+  unsigned depth = 32;            // nested arrays and objects
 };
 
 enum class JsonType : std::uint8_t { null, boolean, integer, number, string, array, object };
 
 struct JsonNode {
   JsonType type;
-  std::uint32_t length;   // string: bytes; array, object: members
-  std::uint32_t next;     // index of the node behind this one and all its children
+  std::uint32_t length;  // string: bytes; array, object: members
+  std::uint32_t next;    // index of the node behind this one and all its children
   union {
     bool boolean;
     std::int64_t integer;
@@ -49,9 +49,9 @@ class JsonValue {
   // Typed access; anything else is an error that names the path, what was expected and what was found.
   bool as_boolean() const;
   std::string_view as_string() const;
-  std::int64_t as_integer(std::int64_t minimum, std::int64_t maximum) const;   // both bounds included
-  double as_number(double minimum, double maximum) const;                      // an integer will do, too
-  std::size_t size() const;                                                    // of an array or an object
+  std::int64_t as_integer(std::int64_t minimum, std::int64_t maximum) const;  // both bounds included
+  double as_number(double minimum, double maximum) const;                     // an integer will do, too
+  std::size_t size() const;                                                   // of an array or an object
 
   // Members of an object. `at` insists, `find` does not.
   JsonValue at(std::string_view key) const;
@@ -66,7 +66,7 @@ class JsonValue {
 
   // "config.encoder.layers", "vocab[7].rank"; empty for the root.
   std::string path() const;
-  // Throws Error(model_format): "<file>: <path>: <message>".
+  // Throws Error(model_format): "<file>: <path>: <message>; <advice>".
   [[noreturn]] void fail(const std::string& message) const;
   // fail("expected <expected>, found <this value, shortened>").
   [[noreturn]] void fail_expected(const std::string& expected) const;
@@ -84,9 +84,10 @@ class JsonValue {
 
 class JsonDocument {
  public:
-  // `source` is the name used in messages. Error(model_format) for text over the limits, bytes that are not UTF-8,
-  // anything outside RFC 8259 (comments, trailing commas, NaN), duplicate keys, integers beyond 64 bits.
-  static JsonDocument parse(std::string text, std::string source, const JsonLimits& limits = {});
+  // `source` is the name used in messages, `advice` ("export the package again") what every message ends with.
+  // Error(model_format) for text over the limits, bytes that are not UTF-8, anything outside RFC 8259 (comments,
+  // trailing commas, NaN), duplicate keys, integers beyond 64 bits.
+  static JsonDocument parse(std::string text, std::string source, std::string advice, const JsonLimits& limits = {});
   JsonDocument(JsonDocument&&) noexcept;
   JsonDocument& operator=(JsonDocument&&) noexcept;
   ~JsonDocument();
@@ -99,9 +100,11 @@ class JsonDocument {
   friend class JsonParser;
   JsonDocument();
 
-  std::string source_;
-  std::unique_ptr<const std::string> text_;      // behind a pointer: views into it survive a move
-  std::unique_ptr<std::string> unescaped_;       // decoded strings that had escapes; never grows beyond its capacity
+  [[noreturn]] void fail(const std::string& message) const;
+
+  std::string source_, advice_;
+  std::unique_ptr<const std::string> text_;  // behind a pointer: views into it survive a move
+  std::unique_ptr<std::string> unescaped_;   // decoded strings that had escapes; never grows beyond its capacity
   std::vector<JsonNode> nodes_;
 };
 
@@ -147,7 +150,7 @@ class JsonValue::Members {
     friend class Members;
     Iterator(const JsonDocument* document, std::uint32_t index) : document_(document), index_(index) {}
     const JsonDocument* document_;
-    std::uint32_t index_;   // of the key
+    std::uint32_t index_;  // of the key
   };
   Iterator begin() const { return {document_, begin_}; }
   Iterator end() const { return {document_, end_}; }

@@ -3,8 +3,8 @@
 #include <charconv>
 #include <limits>
 #include <system_error>
+#include <utility>
 
-#include "base/error.h"
 #include "base/utf8.h"
 #include "package/json.h"
 
@@ -31,9 +31,7 @@ class JsonParser {
   [[noreturn]] void fail(const std::string& message) const {
     const std::size_t shown = std::min(at_, text_.size());
     const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(shown), '\n');
-    throw Error(ErrorCode::model_format, document_.source_ + ": line " + std::to_string(line) + ", byte " +
-                                             std::to_string(shown) + ": " + message +
-                                             "; the file is damaged, export or copy it again");
+    document_.fail("line " + std::to_string(line) + ", byte " + std::to_string(shown) + ": " + message);
   }
 
   bool next_is(char c) const { return at_ < text_.size() && text_[at_] == c; }
@@ -59,9 +57,18 @@ class JsonParser {
       case '{': return parse_container(depth, JsonType::object, '}');
       case '[': return parse_container(depth, JsonType::array, ']');
       case '"': return parse_string();
-      case 't': expect_word("true"); document_.nodes_[add(JsonType::boolean)].boolean = true; return;
-      case 'f': expect_word("false"); document_.nodes_[add(JsonType::boolean)].boolean = false; return;
-      case 'n': expect_word("null"); add(JsonType::null); return;
+      case 't':
+        expect_word("true");
+        document_.nodes_[add(JsonType::boolean)].boolean = true;
+        return;
+      case 'f':
+        expect_word("false");
+        document_.nodes_[add(JsonType::boolean)].boolean = false;
+        return;
+      case 'n':
+        expect_word("null");
+        add(JsonType::null);
+        return;
       default: return parse_number();
     }
   }
@@ -135,7 +142,7 @@ class JsonParser {
 
   void set_text(std::size_t self, const char* text, std::size_t length) {
     document_.nodes_[self].text = text;
-    document_.nodes_[self].length = static_cast<std::uint32_t>(length);   // fits: the text is limited to 4 GiB
+    document_.nodes_[self].length = static_cast<std::uint32_t>(length);  // fits: the text is limited to 4 GiB
   }
 
   // Unescaped text is never longer than its source, so one reservation of the text's size keeps all pointers valid.
@@ -164,7 +171,9 @@ class JsonParser {
     if (at_ == text_.size()) fail("a string without an end");
     const char c = text_[at_++];
     switch (c) {
-      case '"': case '\\': case '/': out.push_back(c); return;
+      case '"':
+      case '\\':
+      case '/': out.push_back(c); return;
       case 'b': out.push_back('\b'); return;
       case 'f': out.push_back('\f'); return;
       case 'n': out.push_back('\n'); return;
@@ -238,7 +247,7 @@ class JsonParser {
   const JsonLimits& limits_;
   std::string_view text_;
   std::size_t at_ = 0;
-  std::vector<std::string_view> keys_;   // scratch of refuse_duplicate_keys
+  std::vector<std::string_view> keys_;  // scratch of refuse_duplicate_keys
 };
 
 JsonDocument::JsonDocument() = default;
@@ -246,14 +255,15 @@ JsonDocument::JsonDocument(JsonDocument&&) noexcept = default;
 JsonDocument& JsonDocument::operator=(JsonDocument&&) noexcept = default;
 JsonDocument::~JsonDocument() = default;
 
-JsonDocument JsonDocument::parse(std::string text, std::string source, const JsonLimits& limits) {
-  constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();   // JsonNode's fields are 32 bits wide
-  if (text.size() > std::min(limits.bytes, most)) {
-    throw Error(ErrorCode::model_format, source + ": " + std::to_string(text.size()) + " bytes are more than the " +
-                                             std::to_string(limits.bytes) + " allowed for such a file");
-  }
+JsonDocument JsonDocument::parse(std::string text, std::string source, std::string advice, const JsonLimits& limits) {
   JsonDocument document;
   document.source_ = std::move(source);
+  document.advice_ = std::move(advice);
+  constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();  // JsonNode's fields are 32 bits wide
+  if (text.size() > std::min(limits.bytes, most)) {
+    document.fail(std::to_string(text.size()) + " bytes are more than the " + std::to_string(limits.bytes) +
+                  " allowed");
+  }
   document.text_ = std::make_unique<const std::string>(std::move(text));
   JsonParser(document, limits).parse();
   return document;

@@ -8,20 +8,20 @@ namespace voxtral_edge {
 
 struct EncoderConfig {
   std::size_t layers, width, heads, kv_heads, head_dim, ffn_width;
-  std::size_t window_frames;   // keys a query sees, itself included (spec 4)
+  std::size_t window_frames;  // keys a query sees, itself included (spec 4)
   std::size_t mel_bins;
   double rope_theta;
   float norm_eps;
 };
 
 struct AdapterConfig {
-  std::size_t frames_per_token;   // encoder frames grouped into one token
+  std::size_t frames_per_token;  // encoder frames grouped into one token
   std::size_t input_width, hidden_width, output_width;
 };
 
 struct DecoderConfig {
   std::size_t layers, width, heads, kv_heads, head_dim, ffn_width;
-  std::size_t window_tokens;   // keys a query sees, itself included (spec 5)
+  std::size_t window_tokens;  // keys a query sees, itself included (spec 5)
   std::size_t vocab_size, delay_condition_width;
   double rope_theta;
   float norm_eps;

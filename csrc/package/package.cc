@@ -15,6 +15,7 @@ constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kTokenizerFile = "tekken.json";
 constexpr const char* kFormat = "voxtral-edge-package";
 constexpr std::int64_t kFormatVersion = 1;
+constexpr const char* kAdvice = "export the package again";
 
 // The 4B model's manifest has about 0.6 MB and 60,000 nodes; these limits keep a hostile one below 64 MB of memory.
 constexpr JsonLimits kManifestLimits{std::size_t{8} << 20, 500'000, 16};
@@ -28,7 +29,7 @@ void check_format(const JsonValue& manifest) {
   if (found != kFormatVersion) {
     version.fail("version " + std::to_string(found) + ", but this program reads version " +
                  std::to_string(kFormatVersion) +
-                 ": written by a newer voxtral-edge; update voxtral-edge or export the package again with this one");
+                 ": written by a newer voxtral-edge; update voxtral-edge, or with this one");
   }
 }
 
@@ -77,7 +78,7 @@ struct Package::Impl {
   PrecisionTable precision;
   TensorTable tensors;
   std::uint64_t weight_bytes = 0;
-  OpenFile weights;   // kept open: what was checked is what is read, even if the folder is replaced meanwhile
+  OpenFile weights;  // kept open: what was checked is what is read, even if the folder is replaced meanwhile
 
   void read(const FileDescriptor& folder, const std::string& folder_path);
 };
@@ -98,7 +99,7 @@ std::unique_ptr<Package> Package::open(const std::string& directory) {
 
 void Package::Impl::read(const FileDescriptor& folder, const std::string& folder_path) {
   std::string text = read_whole(open_file(folder, kManifestFile), kManifestLimits.bytes);
-  const JsonDocument document = JsonDocument::parse(std::move(text), kManifestFile, kManifestLimits);
+  const JsonDocument document = JsonDocument::parse(std::move(text), kManifestFile, kAdvice, kManifestLimits);
   const JsonValue manifest = document.root();
   check_format(manifest);
   name = read_name(manifest.at("name"));
@@ -109,7 +110,7 @@ void Package::Impl::read(const FileDescriptor& folder, const std::string& folder
   weights = check_files(manifest.at("files"), folder);
   tensors = read_tensor_table(manifest, weights.bytes);
   check_tensors_of_model(manifest, config, precision, tensors);
-  for (const auto& [name, tensor] : tensors) weight_bytes += tensor.bytes;   // cannot wrap: apart, inside one file
+  for (const auto& [name, tensor] : tensors) weight_bytes += tensor.bytes;  // cannot wrap: apart, inside one file
 }
 
 const ModelConfig& Package::config() const { return impl_->config; }

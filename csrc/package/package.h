@@ -15,9 +15,9 @@ namespace voxtral_edge {
 enum class TensorType { f32, f16, u8 };
 
 struct Quantization {
-  unsigned bits = 0;                    // 0: not quantised; else 4 or 8
-  std::size_t rows = 0, columns = 0;    // logical [N, K]
-  std::string scales;                   // name of the fp16 [N, ceil(K/32)] tensor
+  unsigned bits = 0;                  // 0: not quantised; else 4 or 8
+  std::size_t rows = 0, columns = 0;  // logical [N, K]
+  std::string scales;                 // name of the fp16 [N, ceil(K/32)] tensor
 };
 
 struct TensorInfo {
@@ -40,8 +40,8 @@ class Package {
   const std::string& directory() const;
   const std::string& tokenizer_path() const;
   bool has_tensor(const std::string& name) const;
-  const TensorInfo& tensor(const std::string& name) const;  // Error(model_format) if absent
-  const std::map<std::string, std::string>& precision() const;   // group -> fp32 | fp16 | int8 | int4
+  const TensorInfo& tensor(const std::string& name) const;      // Error(model_format) if absent
+  const std::map<std::string, std::string>& precision() const;  // group -> fp32 | fp16 | int8 | int4
   std::uint64_t weight_bytes() const;
 
   // Reads exactly `bytes` at `offset_in_tensor` with pread (a file that shrinks gives an error, not SIGBUS).

@@ -12,9 +12,9 @@ namespace voxtral_edge {
 
 namespace {
 
-constexpr std::uint64_t kAlignment = 64;         // of every tensor in weights.bin
-constexpr std::size_t kBlock = 32;               // columns that share a scale
-constexpr std::size_t kMostTensors = 100'000;    // the 4B model has about 1,400
+constexpr std::uint64_t kAlignment = 64;       // of every tensor in weights.bin
+constexpr std::size_t kBlock = 32;             // columns that share a scale
+constexpr std::size_t kMostTensors = 100'000;  // the 4B model has about 1,400
 constexpr std::int64_t kMostDimension = std::int64_t{1} << 40;
 
 std::string shape_text(const std::vector<std::size_t>& shape) {
@@ -135,8 +135,7 @@ Format format_of(const std::string& precision) {
 const TensorInfo& require(const JsonValue& tensors, const TensorTable& table, const std::string& name) {
   const auto found = table.find(name);
   if (found == table.end()) {
-    tensors.fail("missing " + json_quoted(name) +
-                 ", which a model of this configuration needs; export the package again");
+    tensors.fail("missing " + json_quoted(name) + ", which a model of this configuration needs");
   }
   return found->second;
 }
@@ -145,8 +144,9 @@ void check_scales(const JsonValue& tensors, const TensorTable& table, const Tens
   const TensorInfo& scales = require(tensors, table, matrix.quantization.scales);
   const std::vector<std::size_t> expected = {matrix.shape[0], matrix.shape[1]};
   if (scales.type != TensorType::f16 || scales.shape != expected) {
-    tensors.at(scales.name).fail("expected float16 " + shape_text(expected) + ", the scales of " +
-                                 json_quoted(matrix.name) + ", found shape " + shape_text(scales.shape));
+    tensors.at(scales.name)
+        .fail("expected float16 " + shape_text(expected) + ", the scales of " + json_quoted(matrix.name) +
+              ", found shape " + shape_text(scales.shape));
   }
 }
 
@@ -161,8 +161,8 @@ void check_tensor(const JsonValue& tensors, const TensorTable& table, const Expe
   const std::vector<std::size_t> shape =
       format.bits == 0 ? tensor.shape : std::vector<std::size_t>{quantization.rows, quantization.columns};
   if (shape != expected.shape) {
-    tensors.at(tensor.name).fail("expected shape " + shape_text(expected.shape) + " from the configuration, found " +
-                                 shape_text(shape));
+    tensors.at(tensor.name)
+        .fail("expected shape " + shape_text(expected.shape) + " from the configuration, found " + shape_text(shape));
   }
   if (format.bits != 0) check_scales(tensors, table, tensor);
 }
@@ -215,7 +215,7 @@ void check_tensors_of_model(const JsonValue& manifest, const ModelConfig& config
   // A tensor too many means that the configuration is not the one the weights were made for (a layer cut off, say).
   for (const auto& [name, tensor] : table) {
     if (known.count(name) == 0) {
-      tensors.at(name).fail("not a tensor of a model with this configuration; export the package again");
+      tensors.at(name).fail("not a tensor of a model with this configuration");
     }
   }
 }

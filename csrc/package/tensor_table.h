@@ -13,7 +13,7 @@ namespace voxtral_edge {
 class JsonValue;
 
 using TensorTable = std::map<std::string, TensorInfo>;
-using PrecisionTable = std::map<std::string, std::string>;   // group -> fp32 | fp16 | int8 | int4
+using PrecisionTable = std::map<std::string, std::string>;  // group -> fp32 | fp16 | int8 | int4
 
 // The only file that tensors live in.
 inline constexpr const char* kWeightsFile = "weights.bin";

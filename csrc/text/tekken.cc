@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kMostPieceBytes = std::size_t{64} << 10;
 constexpr std::int64_t kMostSpecials = 1 << 16;
+constexpr const char* kAdvice = "take tekken.json from the checkpoint that the weights came from";
 
 constexpr std::array<std::int8_t, 256> base64_digits() {
   std::array<std::int8_t, 256> digits{};
@@ -44,14 +45,14 @@ bool append_base64(std::string_view text, std::string& out) {
       window &= (1u << bits) - 1;
     }
   }
-  return window == 0;   // the bits that padding leaves over must be zero: one text per byte string
+  return window == 0;  // the bits that padding leaves over must be zero: one text per byte string
 }
 
 }  // namespace
 
 Tekken Tekken::load(const std::string& path, std::size_t vocab_size) {
   const JsonLimits limits;
-  const JsonDocument document = JsonDocument::parse(read_whole(open_file(path), limits.bytes), path, limits);
+  const JsonDocument document = JsonDocument::parse(read_whole(open_file(path), limits.bytes), path, kAdvice, limits);
   const JsonValue root = document.root();
   Tekken tekken;
   tekken.special_count_ =
@@ -61,7 +62,7 @@ Tekken Tekken::load(const std::string& path, std::size_t vocab_size) {
   if (vocab_size <= tekken.special_count_ || vocab.size() < vocab_size - tekken.special_count_) {
     vocab.fail("the model's vocabulary of " + std::to_string(vocab_size) + " tokens does not match " +
                std::to_string(tekken.special_count_) + " special tokens and " + std::to_string(vocab.size()) +
-               " pieces; take tekken.json from the checkpoint that the weights came from");
+               " pieces");
   }
   tekken.read_pieces(vocab, vocab_size - tekken.special_count_);
   return tekken;
@@ -92,7 +93,7 @@ void Tekken::read_pieces(const JsonValue& vocab, std::size_t count) {
     const std::string_view text = piece.as_string();
     if (text.empty() || text.size() / 4 * 3 > kMostPieceBytes) piece.fail("a piece must have 1 to 65536 bytes");
     if (!append_base64(text, pieces_)) piece.fail_expected("base64 with padding");
-    offsets_.push_back(static_cast<std::uint32_t>(pieces_.size()));   // fits: less than the file's 64 MiB in all
+    offsets_.push_back(static_cast<std::uint32_t>(pieces_.size()));  // fits: less than the file's 64 MiB in all
   }
   pieces_.shrink_to_fit();
 }

@@ -31,7 +31,7 @@ class Tekken {
   void read_pieces(const JsonValue& vocab, std::size_t count);
 
   std::size_t special_count_ = 0;
-  std::vector<std::uint32_t> offsets_;   // into pieces_, one more than there are pieces
+  std::vector<std::uint32_t> offsets_;  // into pieces_, one more than there are pieces
   std::string pieces_;
   std::vector<std::pair<std::string, std::uint32_t>> specials_;
 };

@@ -14,14 +14,12 @@ constexpr double kWordSeconds = 0.080, kLetterSeconds = 0.055, kSyllableSeconds 
 
 // White space at which a line may break. The no-break spaces U+00A0, U+2007 and U+202F keep a word together.
 bool is_space(char32_t c) {
-  return c == ' ' || (c >= '\t' && c <= '\r') || c == 0x85 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A && c != 0x2007) ||
-         c == 0x2028 || c == 0x2029 || c == 0x205F || c == 0x3000;
+  return c == ' ' || (c >= '\t' && c <= '\r') || c == 0x85 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A && c != 0x2007) || c == 0x2028 || c == 0x2029 || c == 0x205F || c == 0x3000;
 }
 
 // Belongs to the word before it even when a space stands between ("Ça va ?", "50 %").
-bool is_set_apart(char32_t c) {
-  return c == '!' || c == '?' || c == ';' || c == ':' || c == '%' || c == 0xBB;
-}
+bool is_set_apart(char32_t c) { return c == '!' || c == '?' || c == ';' || c == ':' || c == '%' || c == 0xBB; }
 
 bool is_ascii_punctuation(char32_t c) {
   return c < 0x80 && !(c >= '0' && c <= '9') && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
@@ -46,39 +44,27 @@ double estimated_duration_s(std::string_view text) {
   return seconds;
 }
 
-WordBuilder::WordBuilder(double seconds_per_token) : seconds_per_token_(seconds_per_token) { reset(); }
+void WordBuilder::reset() { *this = WordBuilder(); }
 
-void WordBuilder::reset() {
-  utf8_.reset();
-  credit_ = {};
-  word_ = {};
-  ready_.clear();
-  clock_s_ = -0.5 * seconds_per_token_;   // the first token moves it to the middle of frame 0
-  mark_time_s_ = previous_end_s_ = 0;
-  pads_ = 0;
-  has_mark_ = after_space_ = in_run_ = credited_ = false;
-}
-
-void WordBuilder::mark(double mark_time_s) {
-  end_run();
-  clock_s_ = mark_time_s_ = mark_time_s;
+void WordBuilder::mark(double time_s) {
+  close();
+  mark_time_s_ = time_s;
   has_mark_ = true;
   pads_ = 0;
 }
 
 void WordBuilder::pad() {
-  clock_s_ += seconds_per_token_;
   ++pads_;
   if (pads_ > kPadsBehindMark) has_mark_ = false;
   if (utf8_.inside_character() && pads_ < kPadsInsideCharacter) return;
-  end_run();
+  close();
 }
 
-void WordBuilder::text(std::string_view bytes, float probability, std::uint64_t token_index) {
-  constexpr double smallest = 1e-30;   // keeps a probability that underflowed to 0 (or is NaN) finite
-  clock_s_ += seconds_per_token_;
+void WordBuilder::text(std::string_view bytes, float probability, std::uint64_t token_index, double time_s) {
+  constexpr double smallest = 1e-30;  // keeps a probability that underflowed to 0 (or is NaN) finite
+  if (credit_.tokens == 0) credit_.bound_s = in_run_ ? text_time_s_ : time_s;
+  text_time_s_ = time_s;
   pads_ = 0;
-  if (credit_.tokens == 0) credit_.first_clock_s = clock_s_;
   credit_.log_probability += std::log(probability > smallest ? static_cast<double>(probability) : smallest);
   credit_.tokens += 1;
   credit_.last_index = token_index;
@@ -87,13 +73,14 @@ void WordBuilder::text(std::string_view bytes, float probability, std::uint64_t 
   append(characters);
   // White space alone counts in no word; the beginning of a character counts in the word that gets the character.
   if (credited_ || !utf8_.inside_character()) credit_ = {};
+  in_run_ = true;
 }
 
 void WordBuilder::finish() {
   credited_ = false;
   append(utf8_.finish());
   credit_ = {};
-  end_run();
+  close();
 }
 
 std::vector<Word> WordBuilder::take() { return std::exchange(ready_, {}); }
@@ -107,15 +94,21 @@ void WordBuilder::append(std::string_view characters) {
       after_space_ = !word_.text.empty();
       continue;
     }
+    bool joined = false;
+    if (word_.text.size() >= kMostWordBytes) {
+      close_word();
+      joined = true;
+    }
     if (after_space_) {
       after_space_ = false;
-      if (is_set_apart(next.code_point)) {
+      if (is_set_apart(next.code_point) && !joined) {
         word_.text += ' ';
       } else {
         close_word();
+        joined = true;
       }
     }
-    if (word_.text.empty()) begin_word();
+    if (word_.text.empty()) begin_word(joined);
     if (!credited_) {
       word_.log_probability += credit_.log_probability;
       word_.tokens += credit_.tokens;
@@ -126,12 +119,11 @@ void WordBuilder::append(std::string_view characters) {
   }
 }
 
-void WordBuilder::begin_word() {
+void WordBuilder::begin_word(bool joined) {
   word_ = {};
-  word_.bound_s = credit_.first_clock_s - seconds_per_token_;
+  word_.bound_s = credit_.bound_s;
   word_.marked = std::exchange(has_mark_, false);
-  word_.joined = in_run_ && !word_.marked;
-  in_run_ = true;
+  word_.joined = joined;
   credited_ = false;
 }
 
@@ -150,7 +142,7 @@ void WordBuilder::close_word() {
   word_ = {};
 }
 
-void WordBuilder::end_run() {
+void WordBuilder::close() {
   close_word();
   after_space_ = in_run_ = false;
 }

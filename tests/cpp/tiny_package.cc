@@ -83,7 +83,7 @@ class Writer {
     std::vector<std::uint16_t> scales;
     for (std::size_t row = 0; row < rows; ++row) {
       for (std::size_t block = 0; block < blocks; ++block) {
-        float padded[kBlock] = {};   // columns beyond K: value zero, so their code is the zero point
+        float padded[kBlock] = {};  // columns beyond K: value zero, so their code is the zero point
         const std::size_t first = block * kBlock;
         std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(row * columns + first),
                     std::min(kBlock, columns - first), padded);
@@ -92,8 +92,9 @@ class Writer {
     }
     const std::string name = tensor.name.substr(0, tensor.name.size() - std::strlen(".weight")) + ".scales";
     std::ostringstream quantization;
-    quantization << R"(, "quantization": {"bits": )" << bits << R"(, "block": 32, "scheme": "symmetric", "zero_point": )"
-                 << (1u << (bits - 1)) << R"(, "layout": "matmul_nbits", "rows": )" << rows << R"(, "columns": )" << columns
+    quantization << R"(, "quantization": {"bits": )" << bits
+                 << R"(, "block": 32, "scheme": "symmetric", "zero_point": )" << (1u << (bits - 1))
+                 << R"(, "layout": "matmul_nbits", "rows": )" << rows << R"(, "columns": )" << columns
                  << R"(, "scales": ")" << name << R"("})";
     begin(tensor.name, "uint8", {rows, blocks, kBlock * bits / 8});
     append(weights_, codes.data(), codes.size());
@@ -150,7 +151,8 @@ std::string base64(std::string_view bytes) {
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     const std::size_t count = std::min<std::size_t>(3, bytes.size() - i);
     std::uint32_t window = 0;
-    for (std::size_t j = 0; j < 3; ++j) window = (window << 8) | (j < count ? static_cast<std::uint8_t>(bytes[i + j]) : 0u);
+    for (std::size_t j = 0; j < 3; ++j)
+      window = (window << 8) | (j < count ? static_cast<std::uint8_t>(bytes[i + j]) : 0u);
     for (std::size_t j = 0; j < 4; ++j) out += j <= count ? alphabet[(window >> (18 - 6 * j)) & 63] : '=';
   }
   return out;
@@ -160,7 +162,8 @@ std::string base64(std::string_view bytes) {
 std::vector<std::string> pieces(std::size_t count) {
   std::vector<std::string> out;
   for (int byte = 0; byte < 256; ++byte) out.push_back(std::string(1, static_cast<char>(byte)));
-  for (const char* word : {" the", " and", " voice", "ing", "'s", ",", ".", " é", "漢", " 日本", " \xF0\x9F", "\x98\x80"}) {
+  for (const char* word :
+       {" the", " and", " voice", "ing", "'s", ",", ".", " é", "漢", " 日本", " \xF0\x9F", "\x98\x80"}) {
     out.emplace_back(word);
   }
   while (out.size() < count) out.push_back(" w" + std::to_string(out.size()));
@@ -191,7 +194,8 @@ std::string tekken_text(const ModelConfig& config) {
     out << (id == 0 ? "\n" : ",\n") << R"( {"rank": )" << id << R"(, "token_str": ")" << special_name(tokens, id)
         << R"(", "is_control": true})";
   }
-  out << "],\n" << R"("audio": {"sampling_rate": )" << config.audio.sample_rate_hz << R"(, "frame_rate": )"
+  out << "],\n"
+      << R"("audio": {"sampling_rate": )" << config.audio.sample_rate_hz << R"(, "frame_rate": )"
       << static_cast<double>(config.audio.sample_rate_hz) / static_cast<double>(config.audio.samples_per_token)
       << R"(, "transcription_format": "streaming", "transcription_delay_ms": )"
       << config.audio.default_delay_tokens * config.audio.samples_per_token * 1000 / config.audio.sample_rate_hz
@@ -202,43 +206,74 @@ std::string tekken_text(const ModelConfig& config) {
 std::string config_text(const ModelConfig& c) {
   std::ostringstream out;
   out << R"( "config": {
-  "encoder": {"layers": )" << c.encoder.layers << R"(, "width": )" << c.encoder.width << R"(, "heads": )" << c.encoder.heads
+  "encoder": {"layers": )"
+      << c.encoder.layers << R"(, "width": )" << c.encoder.width << R"(, "heads": )" << c.encoder.heads
       << R"(, "kv_heads": )" << c.encoder.kv_heads << R"(, "head_dim": )" << c.encoder.head_dim << R"(, "ffn_width": )"
       << c.encoder.ffn_width << R"(, "window_frames": )" << c.encoder.window_frames << R"(, "rope_theta": )"
-      << c.encoder.rope_theta << R"(, "norm_eps": )" << c.encoder.norm_eps << R"(, "mel_bins": )" << c.encoder.mel_bins << R"(},
-  "adapter": {"frames_per_token": )" << c.adapter.frames_per_token << R"(, "input_width": )" << c.adapter.input_width
-      << R"(, "hidden_width": )" << c.adapter.hidden_width << R"(, "output_width": )" << c.adapter.output_width << R"(},
-  "decoder": {"layers": )" << c.decoder.layers << R"(, "width": )" << c.decoder.width << R"(, "heads": )" << c.decoder.heads
+      << c.encoder.rope_theta << R"(, "norm_eps": )" << c.encoder.norm_eps << R"(, "mel_bins": )" << c.encoder.mel_bins
+      << R"(},
+  "adapter": {"frames_per_token": )"
+      << c.adapter.frames_per_token << R"(, "input_width": )" << c.adapter.input_width << R"(, "hidden_width": )"
+      << c.adapter.hidden_width << R"(, "output_width": )" << c.adapter.output_width << R"(},
+  "decoder": {"layers": )"
+      << c.decoder.layers << R"(, "width": )" << c.decoder.width << R"(, "heads": )" << c.decoder.heads
       << R"(, "kv_heads": )" << c.decoder.kv_heads << R"(, "head_dim": )" << c.decoder.head_dim << R"(, "ffn_width": )"
       << c.decoder.ffn_width << R"(, "window_tokens": )" << c.decoder.window_tokens << R"(, "rope_theta": )"
-      << c.decoder.rope_theta << R"(, "norm_eps": )" << c.decoder.norm_eps << R"(, "vocab_size": )" << c.decoder.vocab_size
-      << R"(, "delay_condition_width": )" << c.decoder.delay_condition_width << R"(}},
- "audio": {"sample_rate_hz": )" << c.audio.sample_rate_hz << R"(, "hop_samples": )" << c.audio.hop_samples
-      << R"(, "window_samples": )" << c.audio.window_samples << R"(, "samples_per_token": )" << c.audio.samples_per_token
-      << R"(, "mel_frames_per_token": )" << c.audio.mel_frames_per_token << R"(, "log_mel_max": )" << c.audio.log_mel_max
-      << R"(, "left_pad_tokens": )" << c.audio.left_pad_tokens << R"(, "right_pad_extra_tokens": )"
-      << c.audio.right_pad_extra_tokens << R"(, "default_delay_tokens": )" << c.audio.default_delay_tokens << R"(},
- "tokens": {"bos": )" << c.tokens.bos << R"(, "eos": )" << c.tokens.eos << R"(, "streaming_pad": )" << c.tokens.streaming_pad
+      << c.decoder.rope_theta << R"(, "norm_eps": )" << c.decoder.norm_eps << R"(, "vocab_size": )"
+      << c.decoder.vocab_size << R"(, "delay_condition_width": )" << c.decoder.delay_condition_width << R"(}},
+ "audio": {"sample_rate_hz": )"
+      << c.audio.sample_rate_hz << R"(, "hop_samples": )" << c.audio.hop_samples << R"(, "window_samples": )"
+      << c.audio.window_samples << R"(, "samples_per_token": )" << c.audio.samples_per_token
+      << R"(, "mel_frames_per_token": )" << c.audio.mel_frames_per_token << R"(, "log_mel_max": )"
+      << c.audio.log_mel_max << R"(, "left_pad_tokens": )" << c.audio.left_pad_tokens
+      << R"(, "right_pad_extra_tokens": )" << c.audio.right_pad_extra_tokens << R"(, "default_delay_tokens": )"
+      << c.audio.default_delay_tokens << R"(},
+ "tokens": {"bos": )"
+      << c.tokens.bos << R"(, "eos": )" << c.tokens.eos << R"(, "streaming_pad": )" << c.tokens.streaming_pad
       << R"(, "streaming_word": )" << c.tokens.streaming_word << R"(, "special_count": )" << c.tokens.special_count
       << R"(, "vocab_size": )" << c.tokens.vocab_size << "},\n";
   return out.str();
 }
 
 std::string file_entry(const std::string& name, std::size_t bytes) {
-  return "\n  \"" + name + "\": {\"bytes\": " + std::to_string(bytes) + ", \"sha256\": \"" + std::string(64, '0') + "\"}";
+  return "\n  \"" + name + "\": {\"bytes\": " + std::to_string(bytes) + ", \"sha256\": \"" + std::string(64, '0') +
+         "\"}";
 }
 
 }  // namespace
 
 ModelConfig tiny_config() {
   ModelConfig config{};
-  config.encoder = {.layers = 2, .width = 44, .heads = 3, .kv_heads = 3, .head_dim = 12, .ffn_width = 72,
-                    .window_frames = 20, .mel_bins = 128, .rope_theta = 1e6, .norm_eps = 1e-5f};
+  config.encoder = {.layers = 2,
+                    .width = 44,
+                    .heads = 3,
+                    .kv_heads = 3,
+                    .head_dim = 12,
+                    .ffn_width = 72,
+                    .window_frames = 20,
+                    .mel_bins = 128,
+                    .rope_theta = 1e6,
+                    .norm_eps = 1e-5f};
   config.adapter = {.frames_per_token = 4, .input_width = 0, .hidden_width = 60, .output_width = 0};
-  config.decoder = {.layers = 2, .width = 52, .heads = 4, .kv_heads = 2, .head_dim = 18, .ffn_width = 100,
-                    .window_tokens = 24, .vocab_size = 320, .delay_condition_width = 8, .rope_theta = 1e6, .norm_eps = 1e-5f};
-  config.audio = {.sample_rate_hz = 16000, .hop_samples = 160, .window_samples = 400, .samples_per_token = 0,
-                  .mel_frames_per_token = 0, .log_mel_max = 1.5f, .left_pad_tokens = 4, .right_pad_extra_tokens = 10,
+  config.decoder = {.layers = 2,
+                    .width = 52,
+                    .heads = 4,
+                    .kv_heads = 2,
+                    .head_dim = 18,
+                    .ffn_width = 100,
+                    .window_tokens = 24,
+                    .vocab_size = 320,
+                    .delay_condition_width = 8,
+                    .rope_theta = 1e6,
+                    .norm_eps = 1e-5f};
+  config.audio = {.sample_rate_hz = 16000,
+                  .hop_samples = 160,
+                  .window_samples = 400,
+                  .samples_per_token = 0,
+                  .mel_frames_per_token = 0,
+                  .log_mel_max = 1.5f,
+                  .left_pad_tokens = 4,
+                  .right_pad_extra_tokens = 10,
                   .default_delay_tokens = 3};
   config.tokens = {.bos = 1, .eos = 2, .streaming_pad = 32, .streaming_word = 33, .special_count = 40, .vocab_size = 0};
   return config;
@@ -271,10 +306,12 @@ void write_tiny_package(const std::string& directory, const TinyPackageOptions& 
   const std::string tekken = tekken_text(config), graph = "placeholder";
   const std::string manifest =
       "{\"format\": \"voxtral-edge-package\", \"format_version\": 1, \"name\": \"" + options.name + "\",\n" +
-      config_text(config) + " \"precision\": {" + groups + "},\n \"tensors\": {" + writer.table() + "},\n \"files\": {" +
-      file_entry("weights.bin", writer.weights().size()) + "," + file_entry("encoder.onnx", graph.size()) + "," +
-      file_entry("decoder.onnx", graph.size()) + "," + file_entry("tekken.json", tekken.size()) +
-      "},\n \"source\": {\"layout\": \"synthetic\", \"exporter_version\": \"test\", \"path\": \"tiny\", \"revision\": null}}\n";
+      config_text(config) + " \"precision\": {" + groups + "},\n \"tensors\": {" + writer.table() +
+      "},\n \"files\": {" + file_entry("weights.bin", writer.weights().size()) + "," +
+      file_entry("encoder.onnx", graph.size()) + "," + file_entry("decoder.onnx", graph.size()) + "," +
+      file_entry("tekken.json", tekken.size()) +
+      "},\n \"source\": {\"layout\": \"synthetic\", \"exporter_version\": \"test\", \"path\": \"tiny\", \"revision\": "
+      "null}}\n";
   write_file(directory + "/weights.bin", writer.weights());
   write_file(directory + "/tekken.json", tekken);
   write_file(directory + "/encoder.onnx", graph);

@@ -9,8 +9,8 @@
 
 namespace voxtral_edge::check {
 
-// About 0.14 M parameters. Deliberately awkward: no contraction size is a multiple of 32, query widths differ from model
-// widths, windows (20 frames, 24 tokens) are shorter than two seconds of audio, GQA is 4:2, vocabulary 320.
+// About 0.14 M parameters. Deliberately awkward: no contraction size is a multiple of 32, query widths differ from
+// model widths, windows (20 frames, 24 tokens) are shorter than two seconds of audio, GQA is 4:2, vocabulary 320.
 ModelConfig tiny_config();
 
 struct TinyPackageOptions {
