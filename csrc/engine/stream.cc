@@ -227,7 +227,7 @@ void Stream::accept(TokenChoice choice, Events& events) {
     stopped_ = options_.stop_at_eos;
   } else if (!tokenizer_->is_special(choice.id)) {
     emit_text(utf8_.push(tokenizer_->bytes(choice.id)), events);
-    words_.text(tokenizer_->bytes(choice.id), choice.probability, index);
+    words_.text(tokenizer_->bytes(choice.id), choice.probability, index, audio_time(index));
   }
   emit_words(events);
 }
