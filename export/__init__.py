@@ -1,7 +1,16 @@
-"""Checkpoint -> package: read, map names, permute, quantise tensor by tensor, write atomically (docs/export.md)."""
+"""Checkpoint -> package: read, map names, permute, quantise tensor by tensor, write atomically."""
 
 from .checkpoint import Checkpoint
 from .pipeline import ExportReport, export_package
 from .precision import GROUPS, PRECISIONS
+from .synthetic import SYNTHETIC_MODELS, SyntheticCheckpoint
 
-__all__ = ["GROUPS", "PRECISIONS", "Checkpoint", "ExportReport", "export_package"]
+__all__ = [
+    "GROUPS",
+    "PRECISIONS",
+    "SYNTHETIC_MODELS",
+    "Checkpoint",
+    "ExportReport",
+    "SyntheticCheckpoint",
+    "export_package",
+]

@@ -1,9 +1,9 @@
 """A package folder appears, or replaces the old one, in one step: readers see the old or the new, never half.
 
-Work happens in a sibling ".<name>.partial-<random>", locked with flock while its owner lives, and every step before
-the swap leaves the target untouched. The swap itself is renameat2(RENAME_EXCHANGE) where the system has it. Elsewhere
-the old folder is first renamed to ".<name>.old-<random>"; a process killed between the two renames leaves the target
-missing, and the next export (or `recover`) puts the old folder back.
+Work happens in a sibling ".<name>.partial-<random>", locked with flock while its owner lives, and every step
+before the swap leaves the target untouched. The swap itself is renameat2(RENAME_EXCHANGE) where the system
+has it. Elsewhere the old folder is first renamed to ".<name>.old-<random>"; a process killed between the two
+renames leaves the target missing, and the next export (or `recover`) puts the old folder back.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class AtomicFolder:
 
 def space_message(target: Path, needed_bytes: int, free_bytes: int) -> str:
     return (
-        f"not enough disk space for {target}: {needed_bytes} bytes needed, {free_bytes} free; free some space or choose"
+        f"not enough disk space for {target}: {needed_bytes} bytes needed, {free_bytes} free; free some"
+        " space or choose"
         " another output folder (an existing package was left as it was)"
     )
 
@@ -93,10 +94,14 @@ def refuse_foreign_target(target: Path) -> None:
     if not entries:
         return
     if not _is_package(target):
-        raise UsageError(f"{target} exists and is no voxtral-edge package; choose another output or remove it yourself")
+        raise UsageError(
+            f"{target} exists and is no voxtral-edge package; choose another output or remove it yourself"
+        )
     foreign = sorted(name for name in entries - PACKAGE_FILES if not name.endswith(_CACHE_SUFFIX))
     if foreign:
-        raise UsageError(f"{target} also holds {foreign[0]!r}, which is no part of a package; move it away first")
+        raise UsageError(
+            f"{target} also holds {foreign[0]!r}, which is no part of a package; move it away first"
+        )
 
 
 def recover(target: Path) -> None:
@@ -123,7 +128,7 @@ def _is_package(folder: Path) -> bool:
 
 
 def _lock(folder: Path) -> int:
-    """An exclusive lock on the folder itself, so that no lock file can be left behind. Raises BlockingIOError."""
+    """An exclusive lock on the folder itself, so that no lock file stays behind. May raise OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,8 +181,9 @@ def _put_in_place(new: Path, target: Path) -> None:
     os.rename(target, old)
     try:
         os.rename(new, target)
-    except OSError:
-        os.rename(old, target)
+    except BaseException:
+        if not target.exists():
+            os.rename(old, target)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
@@ -188,7 +194,9 @@ def _exchange(first: Path, second: Path) -> bool:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return False
-    result = renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE))
+    result = renameat2(
+        _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)
+    )
     if result == 0:
         return True
     code = ctypes.get_errno()

@@ -89,15 +89,20 @@ class Checkpoint:
 
     def _choose_layout(self, wanted: str) -> str:
         if not self.folder.is_dir():
-            raise ModelFormatError(f"{self.folder} is not a folder; give a checkpoint folder or a hub id (owner/name)")
+            raise ModelFormatError(
+                f"{self.folder} is not a folder; give a checkpoint folder or a hub id (owner/name)"
+            )
         present = [layout for layout in ("hf", "mistral") if self._has_layout(layout)]
         if wanted != "auto":
             if wanted not in present:
-                raise ModelFormatError(f"{self.folder} has no {wanted} layout: expected {_expected_files(wanted)}")
+                raise ModelFormatError(
+                    f"{self.folder} has no {wanted} layout: expected {_expected_files(wanted)}"
+                )
             return wanted
         if not present:
             raise ModelFormatError(
-                f"{self.folder} holds no checkpoint: expected {_expected_files('hf')}, or {_expected_files('mistral')}"
+                f"{self.folder} holds no checkpoint: expected {_expected_files('hf')}, or"
+                f" {_expected_files('mistral')}"
             )
         if len(present) == 2:
             self.notes.append("both layouts found; using the Hugging Face one (choose with --layout)")
@@ -117,7 +122,9 @@ class Checkpoint:
         for name in names:
             # A shard name is a file of this folder; anything else would read outside the checkpoint.
             if Path(name).name != name or not name.endswith(".safetensors"):
-                raise ModelFormatError(f"{index.file}: 'weight_map' names {name!r}, which is no file of this folder")
+                raise ModelFormatError(
+                    f"{index.file}: 'weight_map' names {name!r}, which is no file of this folder"
+                )
         return [self.folder / name for name in names]
 
     def _index(self) -> dict[str, _Stored]:
@@ -150,7 +157,9 @@ class Checkpoint:
             raise ModelFormatError(f"{self._where()}: tensor {name!r} is missing")
         shape = self._stored[name].shape
         if len(shape) != 2:
-            raise ModelFormatError(f"{self._where()}: tensor {name!r} has shape {list(shape)}, expected a matrix")
+            raise ModelFormatError(
+                f"{self._where()}: tensor {name!r} has shape {list(shape)}, expected a matrix"
+            )
         return shape
 
     # ------------------------------------------------------------ checks
@@ -161,7 +170,11 @@ class Checkpoint:
         duplicates = [name for name in HEAD_DUPLICATES[self.layout] if unexpected.pop(name, None)]
         for spec in self.specs:
             name = file_name(spec.name, self.layout)
-            if name not in self._stored and name == _mistral_embedding() and "tok_embeddings.weight" in duplicates:
+            if (
+                name not in self._stored
+                and name == _mistral_embedding()
+                and "tok_embeddings.weight" in duplicates
+            ):
                 # A variant stores the table at the top level only.
                 self._stored[name] = self._stored["tok_embeddings.weight"]
                 duplicates.remove("tok_embeddings.weight")
@@ -173,13 +186,15 @@ class Checkpoint:
             unexpected.pop(name, None)
             if self._stored[name].shape != spec.shape:
                 raise ModelFormatError(
-                    f"{self._stored[name].file.path}: tensor {name!r} has shape {list(self._stored[name].shape)},"
+                    f"{self._stored[name].file.path}: tensor {name!r} has shape"
+                    f" {list(self._stored[name].shape)},"
                     f" expected {list(spec.shape)} from {config_file}"
                 )
         if unexpected:
             first = next(iter(unexpected.values()))
             raise ModelFormatError(
-                f"{first.file.path}: unexpected tensor {first.name!r} ({len(unexpected)} in all); {config_file}"
+                f"{first.file.path}: unexpected tensor {first.name!r} ({len(unexpected)} in all);"
+                f" {config_file}"
                 " describes a model without it"
             )
         self._check_head(duplicates, config_file)
@@ -189,12 +204,14 @@ class Checkpoint:
         tied = tied_in_config(self.folder) if self.layout == "hf" else tied_in_params(self.folder)
         if not tied and not duplicates:
             raise ModelFormatError(
-                f"{config_file} says that the output head is not the embedding table, and the head tensor is missing"
+                f"{config_file} says that the output head is not the embedding table, and the head tensor"
+                " is missing"
             )
         for name in duplicates:
             if not self._equals_embedding(self._stored[name]):
                 raise ModelFormatError(
-                    f"{self._stored[name].file.path}: {self._stored[name].name!r} differs from the embedding table;"
+                    f"{self._stored[name].file.path}: {self._stored[name].name!r} differs from the"
+                    " embedding table;"
                     " an untied output head is not supported"
                 )
             self.notes.append(f"ignored {self._stored[name].name}: it equals the embedding table")
@@ -205,8 +222,9 @@ class Checkpoint:
             return False
         table = self._stored[file_name(spec.name, self.layout)]
         for first, count in row_strips(spec, _COMPARE_ELEMENTS):
-            if not np.array_equal(head.file.read_rows(head.name, first, count),
-                                  table.file.read_rows(table.name, first, count)):
+            if not np.array_equal(
+                head.file.read_rows(head.name, first, count), table.file.read_rows(table.name, first, count)
+            ):
                 return False
         return True
 
@@ -221,7 +239,7 @@ def _expected_files(layout: str) -> str:
 
 
 def row_strips(spec: TensorSpec, elements: int) -> Iterator[tuple[int, int]]:
-    """(first row, rows) pieces of about `elements` values; whole heads where rotary rows must stay together."""
+    """(first row, rows) pieces of about `elements` values; whole heads for rotary rows."""
     rows = spec.shape[0]
     unit = rows // spec.rope_heads if spec.rope_heads else 1
     per_row = max(1, spec.elements // rows)

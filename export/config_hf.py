@@ -22,7 +22,7 @@ ShapeOf = Callable[[str], tuple[int, ...]]
 
 
 def read_hf_config(folder: Path, tokenizer: Tokenizer, shape_of: ShapeOf) -> ModelConfig:
-    """`shape_of(canonical name)` gives a stored shape: two dimensions exist only as tensor shapes in this layout."""
+    """`shape_of(canonical name)` gives a stored shape: two dimensions are only there."""
     root = Section.from_file(folder / "config.json")
     root.require("model_type", "voxtral_realtime")
     root.require_if_present("projector_hidden_act", "gelu")
@@ -51,21 +51,25 @@ def read_hf_config(folder: Path, tokenizer: Tokenizer, shape_of: ShapeOf) -> Mod
 def tied_in_config(folder: Path) -> bool:
     """Whether the configuration says that the output head is the embedding table."""
     root = Section.from_file(folder / "config.json")
-    sections = [section for section in (root, root.section("text_config")) if section.has("tie_word_embeddings")]
+    sections = [
+        section for section in (root, root.section("text_config")) if section.has("tie_word_embeddings")
+    ]
     if not sections:
         raise ModelFormatError(f"{root.where('tie_word_embeddings')} is missing; expected true or false")
     return all(section.values["tie_word_embeddings"] is True for section in sections)
 
 
 def _rope_theta(section: Section) -> float:
-    """The rotary base: a configuration without it would silently mean 10000 in transformers (spec 1.1, trap)."""
+    """The rotary base: a configuration without it would silently mean 10000 in transformers (spec 1.1)."""
     if section.has("rope_parameters"):
         rope = section.section("rope_parameters")
         rope.require_if_present("rope_type", "default")
         return rope.number("rope_theta")
     if section.has("rope_theta"):
         if section.has("rope_scaling"):
-            raise ModelFormatError(f"{section.where('rope_scaling')} is set; scaled rotary embeddings are not supported")
+            raise ModelFormatError(
+                f"{section.where('rope_scaling')} is set; scaled rotary embeddings are not supported"
+            )
         return section.number("rope_theta")
     return section.section("rope_parameters").number("rope_theta")
 
@@ -80,20 +84,31 @@ def _encoder(audio: Section, shape_of: ShapeOf) -> EncoderConfig:
         )
     _same(audio, "num_key_value_heads", key_rows // head_dim, "the rows of the encoder's key projection")
     return EncoderConfig(
-        layers=audio.integer("num_hidden_layers"), width=audio.integer("hidden_size"),
-        heads=audio.integer("num_attention_heads"), kv_heads=key_rows // head_dim, head_dim=head_dim,
-        ffn_width=audio.integer("intermediate_size"), window_frames=audio.integer("sliding_window"),
-        rope_theta=_rope_theta(audio), norm_eps=audio.number("rms_norm_eps"), mel_bins=audio.integer("num_mel_bins"),
+        layers=audio.integer("num_hidden_layers"),
+        width=audio.integer("hidden_size"),
+        heads=audio.integer("num_attention_heads"),
+        kv_heads=key_rows // head_dim,
+        head_dim=head_dim,
+        ffn_width=audio.integer("intermediate_size"),
+        window_frames=audio.integer("sliding_window"),
+        rope_theta=_rope_theta(audio),
+        norm_eps=audio.number("rms_norm_eps"),
+        mel_bins=audio.integer("num_mel_bins"),
     )
 
 
 def _decoder(text: Section, shape_of: ShapeOf) -> DecoderConfig:
     return DecoderConfig(
-        layers=text.integer("num_hidden_layers"), width=text.integer("hidden_size"),
-        heads=text.integer("num_attention_heads"), kv_heads=text.integer("num_key_value_heads"),
-        head_dim=text.integer("head_dim"), ffn_width=text.integer("intermediate_size"),
-        window_tokens=text.integer("sliding_window"), rope_theta=_rope_theta(text),
-        norm_eps=text.number("rms_norm_eps"), vocab_size=text.integer("vocab_size"),
+        layers=text.integer("num_hidden_layers"),
+        width=text.integer("hidden_size"),
+        heads=text.integer("num_attention_heads"),
+        kv_heads=text.integer("num_key_value_heads"),
+        head_dim=text.integer("head_dim"),
+        ffn_width=text.integer("intermediate_size"),
+        window_tokens=text.integer("sliding_window"),
+        rope_theta=_rope_theta(text),
+        norm_eps=text.number("rms_norm_eps"),
+        vocab_size=text.integer("vocab_size"),
         # transformers hard-codes this width (32); only the tensor states it.
         delay_condition_width=shape_of("decoder.layers.0.delay.linear1.weight")[0],
     )
@@ -101,19 +116,27 @@ def _decoder(text: Section, shape_of: ShapeOf) -> DecoderConfig:
 
 def _audio(folder: Path, tokenizer: Tokenizer) -> AudioConfig:
     extractor = _feature_extractor(folder)
-    for key, value in (("sampling_rate", tokenizer.sample_rate_hz), ("hop_length", tokenizer.hop_samples),
-                       ("n_fft", tokenizer.window_samples), ("win_length", tokenizer.window_samples),
-                       ("feature_size", tokenizer.mel_bins)):
+    for key, value in (
+        ("sampling_rate", tokenizer.sample_rate_hz),
+        ("hop_length", tokenizer.hop_samples),
+        ("n_fft", tokenizer.window_samples),
+        ("win_length", tokenizer.window_samples),
+        ("feature_size", tokenizer.mel_bins),
+    ):
         _same(extractor, key, value, "tekken.json")
     return audio_config(tokenizer, extractor.number("global_log_mel_max"))
 
 
 def audio_config(tokenizer: Tokenizer, log_mel_max: float) -> AudioConfig:
     return AudioConfig(
-        sample_rate_hz=tokenizer.sample_rate_hz, hop_samples=tokenizer.hop_samples,
-        window_samples=tokenizer.window_samples, samples_per_token=tokenizer.samples_per_token,
-        mel_frames_per_token=tokenizer.mel_frames_per_token, log_mel_max=log_mel_max,
-        left_pad_tokens=tokenizer.left_pad_tokens, right_pad_extra_tokens=RIGHT_PAD_EXTRA_TOKENS,
+        sample_rate_hz=tokenizer.sample_rate_hz,
+        hop_samples=tokenizer.hop_samples,
+        window_samples=tokenizer.window_samples,
+        samples_per_token=tokenizer.samples_per_token,
+        mel_frames_per_token=tokenizer.mel_frames_per_token,
+        log_mel_max=log_mel_max,
+        left_pad_tokens=tokenizer.left_pad_tokens,
+        right_pad_extra_tokens=RIGHT_PAD_EXTRA_TOKENS,
         default_delay_tokens=tokenizer.default_delay_tokens,
     )
 

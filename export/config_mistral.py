@@ -20,10 +20,16 @@ def read_mistral_config(folder: Path, tokenizer: Tokenizer) -> ModelConfig:
     model = root.section("multimodal").section("whisper_model_args")
     encoder = _encoder(model.section("encoder_args"))
     decoder = DecoderConfig(
-        layers=root.integer("n_layers"), width=root.integer("dim"), heads=root.integer("n_heads"),
-        kv_heads=root.integer("n_kv_heads"), head_dim=root.integer("head_dim"), ffn_width=root.integer("hidden_dim"),
-        window_tokens=root.integer("sliding_window"), rope_theta=root.number("rope_theta"),
-        norm_eps=root.number("norm_eps"), vocab_size=root.integer("vocab_size"),
+        layers=root.integer("n_layers"),
+        width=root.integer("dim"),
+        heads=root.integer("n_heads"),
+        kv_heads=root.integer("n_kv_heads"),
+        head_dim=root.integer("head_dim"),
+        ffn_width=root.integer("hidden_dim"),
+        window_tokens=root.integer("sliding_window"),
+        rope_theta=root.number("rope_theta"),
+        norm_eps=root.number("norm_eps"),
+        vocab_size=root.integer("vocab_size"),
         delay_condition_width=root.integer("ada_rms_norm_t_cond_dim"),
     )
     coding = model.section("encoder_args").section("audio_encoding_args")
@@ -48,24 +54,41 @@ def tied_in_params(folder: Path) -> bool:
 
 
 def _encoder(args: Section) -> EncoderConfig:
-    for key, value in (("use_biases", True), ("causal", True), ("pos_embed", "rope"), ("ffn_type", "swiglu"),
-                       ("norm_type", "rms_norm")):
+    for key, value in (
+        ("use_biases", True),
+        ("causal", True),
+        ("pos_embed", "rope"),
+        ("ffn_type", "swiglu"),
+        ("norm_type", "rms_norm"),
+    ):
         args.require(key, value)
     return EncoderConfig(
-        layers=args.integer("n_layers"), width=args.integer("dim"), heads=args.integer("n_heads"),
-        kv_heads=args.integer("n_kv_heads"), head_dim=args.integer("head_dim"), ffn_width=args.integer("hidden_dim"),
-        window_frames=args.integer("sliding_window"), rope_theta=args.number("rope_theta"),
-        norm_eps=args.number("norm_eps"), mel_bins=args.section("audio_encoding_args").integer("num_mel_bins"),
+        layers=args.integer("n_layers"),
+        width=args.integer("dim"),
+        heads=args.integer("n_heads"),
+        kv_heads=args.integer("n_kv_heads"),
+        head_dim=args.integer("head_dim"),
+        ffn_width=args.integer("hidden_dim"),
+        window_frames=args.integer("sliding_window"),
+        rope_theta=args.number("rope_theta"),
+        norm_eps=args.number("norm_eps"),
+        mel_bins=args.section("audio_encoding_args").integer("num_mel_bins"),
     )
 
 
 def _check_front_end(coding: Section, tokenizer: Tokenizer) -> None:
     """params.json and tekken.json both state the front end; they must agree."""
     coding.require_if_present("chunk_length_s", None)
-    for key, value in (("sampling_rate", tokenizer.sample_rate_hz), ("hop_length", tokenizer.hop_samples),
-                       ("window_size", tokenizer.window_samples), ("num_mel_bins", tokenizer.mel_bins)):
+    for key, value in (
+        ("sampling_rate", tokenizer.sample_rate_hz),
+        ("hop_length", tokenizer.hop_samples),
+        ("window_size", tokenizer.window_samples),
+        ("num_mel_bins", tokenizer.mel_bins),
+    ):
         if coding.integer(key) != value:
-            raise ModelFormatError(f"{coding.where(key)} is {coding.values[key]}, but tekken.json says {value}")
+            raise ModelFormatError(
+                f"{coding.where(key)} is {coding.values[key]}, but tekken.json says {value}"
+            )
     if coding.number("frame_rate") * tokenizer.samples_per_token != tokenizer.sample_rate_hz:
         raise ModelFormatError(
             f"{coding.where('frame_rate')} is {coding.values['frame_rate']}, but tekken.json says"

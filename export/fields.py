@@ -1,4 +1,4 @@
-"""Checked access to JSON files of a checkpoint: every missing or odd field is named with its file and path."""
+"""Checked access to JSON files of a checkpoint: every odd field is named with file and path."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
-            raise ModelFormatError(f"{path} is {size} bytes; a checkpoint's JSON file has at most {MAX_JSON_BYTES}")
+            raise ModelFormatError(
+                f"{path} is {size} bytes; a checkpoint's JSON file has at most {MAX_JSON_BYTES}"
+            )
         return parse_json_object(path.read_bytes(), str(path))
     except OSError as error:
         raise ModelFormatError(f"cannot read {path}: {error.strerror}") from error
@@ -87,7 +89,12 @@ class Section:
     def number(self, key: str) -> float:
         """A finite number above zero."""
         value = self.values.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+            or value <= 0
+        ):
             self._refuse(key, "a finite number above zero")
         return float(value)
 

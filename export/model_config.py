@@ -7,7 +7,8 @@ from typing import Any
 
 from voxtral_edge.errors import ModelFormatError
 
-# Tokens of silence appended for the longest word after the last real sample (spec 3.2): a fixed budget of the model.
+# Tokens of silence appended for the longest word after the last real sample (spec 3.2): a fixed budget of
+# the model.
 RIGHT_PAD_EXTRA_TOKENS = 10
 
 
@@ -109,12 +110,17 @@ class ModelConfig:
             if config.head_dim % 2:
                 problems.append(f"{part} head size {config.head_dim} is odd, so rotary pairs do not exist")
             if config.heads % config.kv_heads:
-                problems.append(f"{part} has {config.heads} heads, not a multiple of its {config.kv_heads} kv heads")
+                problems.append(
+                    f"{part} has {config.heads} heads, not a multiple of its {config.kv_heads} kv heads"
+                )
         if decoder.width % 2:
-            problems.append(f"decoder width {decoder.width} is odd, so the delay embedding has no cos/sin halves")
+            problems.append(
+                f"decoder width {decoder.width} is odd, so the delay embedding has no cos/sin halves"
+            )
         if audio.mel_frames_per_token != 2 * adapter.frames_per_token:
             problems.append(
-                f"{audio.mel_frames_per_token} mel frames per token do not match {adapter.frames_per_token} encoder"
+                f"{audio.mel_frames_per_token} mel frames per token do not match {adapter.frames_per_token}"
+                " encoder"
                 " frames per token (the conv stem halves the rate)"
             )
         if audio.samples_per_token != audio.hop_samples * audio.mel_frames_per_token:
@@ -124,7 +130,8 @@ class ModelConfig:
             )
         if decoder.vocab_size != self.tokens.vocab_size:
             problems.append(
-                f"the model has {decoder.vocab_size} output tokens but tekken.json declares {self.tokens.vocab_size}"
+                f"the model has {decoder.vocab_size} output tokens but tekken.json declares"
+                f" {self.tokens.vocab_size}"
             )
         if problems:
             raise ModelFormatError(f"{where}: " + "; ".join(problems))

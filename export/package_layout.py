@@ -1,4 +1,4 @@
-"""Where every tensor lies in weights.bin, known before the first byte is written (so the disk check is exact)."""
+"""Where every tensor lies in weights.bin, known before the first byte is written (an exact disk check)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,12 @@ class Placement:
 
     def to_manifest(self) -> dict[str, Any]:
         entry: dict[str, Any] = {
-            "file": "weights.bin", "offset": self.offset, "bytes": self.size_bytes, "dtype": self.dtype,
-            "shape": list(self.shape), "graphs": list(self.graphs),
+            "file": "weights.bin",
+            "offset": self.offset,
+            "bytes": self.size_bytes,
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "graphs": list(self.graphs),
         }
         if self.quantization is not None:
             entry["quantization"] = self.quantization
@@ -79,7 +83,9 @@ def plan_layout(specs: list[TensorSpec], precision: dict[str, str]) -> PackageLa
             end = scales.offset + scales.size_bytes
             tensors.append(PlannedTensor(spec, chosen, weight, scales))
         else:
-            weight = _place(spec.name, end, "float32" if chosen == "fp32" else "float16", spec.shape, spec.graphs)
+            weight = _place(
+                spec.name, end, "float32" if chosen == "fp32" else "float16", spec.shape, spec.graphs
+            )
             end = weight.offset + weight.size_bytes
             tensors.append(PlannedTensor(spec, chosen, weight, None))
     return PackageLayout(tensors, end)
@@ -89,16 +95,30 @@ def _quantised(spec: TensorSpec, bits: int, end: int) -> tuple[Placement, Placem
     rows, columns = spec.shape
     blocks = -(-columns // BLOCK)
     quantization = {
-        "bits": bits, "block": BLOCK, "scheme": "symmetric", "zero_point": 1 << (bits - 1),
-        "layout": "matmul_nbits", "rows": rows, "columns": columns, "scales": scales_name(spec.name),
+        "bits": bits,
+        "block": BLOCK,
+        "scheme": "symmetric",
+        "zero_point": 1 << (bits - 1),
+        "layout": "matmul_nbits",
+        "rows": rows,
+        "columns": columns,
+        "scales": scales_name(spec.name),
     }
     weight = _place(spec.name, end, "uint8", (rows, blocks, BLOCK * bits // 8), spec.graphs, quantization)
-    scales = _place(scales_name(spec.name), weight.offset + weight.size_bytes, "float16", (rows, blocks), spec.graphs)
+    scales = _place(
+        scales_name(spec.name), weight.offset + weight.size_bytes, "float16", (rows, blocks), spec.graphs
+    )
     return weight, scales
 
 
-def _place(name: str, end: int, dtype: str, shape: tuple[int, ...], graphs: tuple[str, ...],
-           quantization: dict[str, Any] | None = None) -> Placement:
+def _place(
+    name: str,
+    end: int,
+    dtype: str,
+    shape: tuple[int, ...],
+    graphs: tuple[str, ...],
+    quantization: dict[str, Any] | None = None,
+) -> Placement:
     size = _ITEM_BYTES[dtype]
     for dimension in shape:
         size *= dimension

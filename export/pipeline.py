@@ -49,7 +49,7 @@ class ExportSource(Protocol):
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written; sizes in bytes. `groups` maps a precision group (or "other") to its bytes in weights.bin."""
+    """What was written; sizes in bytes. `groups` maps a precision group (or "other") to its bytes."""
 
     path: Path
     seconds: float
@@ -60,9 +60,17 @@ class ExportReport:
     notes: list[str] = field(default_factory=list)
 
 
-def export_package(source: ExportSource, output: Path, *, precision: str = "int4", name: str | None = None,
-                   threads: int = 2, scale_search: bool = True, progress: str = "none",
-                   provenance: dict[str, Any] | None = None) -> ExportReport:
+def export_package(
+    source: ExportSource,
+    output: Path,
+    *,
+    precision: str = "int4",
+    name: str | None = None,
+    threads: int = 2,
+    scale_search: bool = True,
+    progress: str = "none",
+    provenance: dict[str, Any] | None = None,
+) -> ExportReport:
     """Writes the package folder `output`, atomically.
 
     precision     fp32, fp16, int8, int4 or the path of a recipe (*.toml)
@@ -79,32 +87,68 @@ def export_package(source: ExportSource, output: Path, *, precision: str = "int4
     tokenizer = source.tokenizer_bytes()
     needed = layout.weight_bytes + len(tokenizer) + GRAPH_RESERVE_BYTES
     manifest = {
-        "format": FORMAT_NAME, "format_version": FORMAT_VERSION, "name": name or output.resolve().name,
-        **source.config.to_manifest(), "precision": chosen, "tensors": layout.table(), "files": {},
-        "source": {"layout": source.layout, "exporter_version": EXPORTER_VERSION, "path": None, "revision": None,
-                   "int4_scales": "least squares" if scale_search else "absmax / 7", **(provenance or {})},
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "name": name or output.resolve().name,
+        **source.config.to_manifest(),
+        "precision": chosen,
+        "tensors": layout.table(),
+        "files": {},
+        "source": {
+            "layout": source.layout,
+            "exporter_version": EXPORTER_VERSION,
+            "path": None,
+            "revision": None,
+            "int4_scales": "least squares" if scale_search else "absmax / 7",
+            **(provenance or {}),
+        },
     }
     with _terminate_as_interrupt(), AtomicFolder(output) as folder:
         folder.require_space(needed)
         try:
-            files = _write_files(source, layout, folder.path, manifest, tokenizer, threads, scale_search, progress)
+            files = _write_files(
+                source, layout, folder.path, manifest, tokenizer, threads, scale_search, progress
+            )
             folder.commit()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 free = os.statvfs(folder.target.parent)
-                raise DeviceError(space_message(folder.target, needed, free.f_bavail * free.f_frsize)) from error
+                raise DeviceError(
+                    space_message(folder.target, needed, free.f_bavail * free.f_frsize)
+                ) from error
             raise DeviceError(f"cannot write {folder.target}: {error.strerror}") from error
     total = sum(entry["bytes"] for entry in files.values())
-    return ExportReport(folder.target, time.monotonic() - start, layout.weight_bytes, total, chosen,
-                        group_bytes(layout), list(source.notes))
+    return ExportReport(
+        folder.target,
+        time.monotonic() - start,
+        layout.weight_bytes,
+        total,
+        chosen,
+        group_bytes(layout),
+        list(source.notes),
+    )
 
 
-def _write_files(source: ExportSource, layout: PackageLayout, folder: Path, manifest: dict[str, Any],
-                 tokenizer: bytes, threads: int, scale_search: bool, progress: str) -> dict[str, Any]:
+def _write_files(
+    source: ExportSource,
+    layout: PackageLayout,
+    folder: Path,
+    manifest: dict[str, Any],
+    tokenizer: bytes,
+    threads: int,
+    scale_search: bool,
+    progress: str,
+) -> dict[str, Any]:
     bar = Progress(layout.weight_bytes, "export", progress)
     try:
-        weights = write_weights(source, layout, folder / "weights.bin", threads=threads, scale_search=scale_search,
-                                on_bytes=bar.advance)
+        weights = write_weights(
+            source,
+            layout,
+            folder / "weights.bin",
+            threads=threads,
+            scale_search=scale_search,
+            on_bytes=bar.advance,
+        )
     except BaseException:
         bar.abandon()
         raise
@@ -124,8 +168,9 @@ def _build_graphs(manifest: dict[str, Any], folder: Path) -> None:
     try:
         from .onnx_graphs import build_graphs
     except ImportError as error:
-        raise UsageError(f"export needs the onnx package ({error}); install it with: pip install 'voxtral-edge[export]'"
-                         ) from error
+        raise UsageError(
+            f"export needs the onnx package ({error}); install it with: pip install 'voxtral-edge[export]'"
+        ) from error
     build_graphs(manifest, folder)
 
 
@@ -135,7 +180,7 @@ def _describe_file(path: Path) -> dict[str, Any]:
 
 
 def group_bytes(layout: PackageLayout) -> dict[str, int]:
-    """Bytes in weights.bin per precision group; convolutions, norms, biases and delay MLPs count as "other"."""
+    """Bytes in weights.bin per precision group; what always stays float32 counts as "other"."""
     sizes = dict.fromkeys((*GROUPS, "other"), 0)
     for tensor in layout.tensors:
         sizes[tensor.spec.group or "other"] += tensor.size_bytes
@@ -144,16 +189,20 @@ def group_bytes(layout: PackageLayout) -> dict[str, int]:
 
 @contextlib.contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that the partial folder is removed. Signals can be set by the main thread only."""
+    """SIGTERM and SIGHUP unwind like Ctrl-C, so that the partial folder is removed.
+
+    Only the main thread may set handlers; elsewhere the next export cleans up what a killed one left.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

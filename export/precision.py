@@ -18,12 +18,14 @@ GROUPS = ("encoder.attention", "encoder.ffn", "adapter", "decoder.attention", "d
 
 
 def resolve_precision(wanted: str) -> dict[str, str]:
-    """"int4" or a recipe path -> {group: precision} for every group. Raises UsageError listing what is valid."""
+    """ "int4" or a recipe path -> {group: precision} for every group. Raises UsageError listing the valid."""
     if wanted in PRECISIONS:
         return dict.fromkeys(GROUPS, wanted)
     if wanted.endswith(".toml"):
         return read_recipe(Path(wanted))
-    raise UsageError(f"unknown precision {wanted!r}; use one of {', '.join(PRECISIONS)} or a recipe file (*.toml)")
+    raise UsageError(
+        f"unknown precision {wanted!r}; use one of {', '.join(PRECISIONS)} or a recipe file (*.toml)"
+    )
 
 
 def read_recipe(path: Path) -> dict[str, str]:

@@ -6,7 +6,8 @@ import sys
 import time
 from typing import TextIO
 
-# A line per this many seconds: often enough to see life, seldom enough to cost nothing and to keep logs short.
+# A line per this many seconds: often enough to see life, seldom enough to cost nothing and to keep logs
+# short.
 _BAR_SECONDS, _PLAIN_SECONDS = 0.1, 5.0
 _BAR_WIDTH = 24
 
@@ -53,7 +54,7 @@ class Progress:
 
 
 def describe(done: int, total: int, seconds: float) -> str:
-    """"42 %  1.05/2.49 GB  61 MB/s  0:23 left"."""
+    """ "42 %  1.05/2.49 GB  61 MB/s  0:23 left"."""
     rate = done / seconds if seconds > 0 else 0.0
     left = f"{duration((total - done) / rate)} left" if rate > 0 else "-:-- left"
     return f"{100 * done // total:3d} %  {done / 1e9:.2f}/{total / 1e9:.2f} GB  {rate / 1e6:.0f} MB/s  {left}"

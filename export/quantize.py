@@ -1,10 +1,11 @@
-"""Block quantisation of weight rows to int8 and int4 in onnxruntime's MatMulNBits layout (block 32, symmetric).
+"""Block quantisation of weight rows to int8 and int4 in onnxruntime's MatMulNBits layout (block 32).
 
-A value w becomes q * scale with one fp16 scale per 32 columns of a row. Values are always quantised against the
-scale as fp16 stores it, never against the float32 scale it was rounded from.
+A value w becomes q * scale with one fp16 scale per 32 columns of a row. Values are always quantised against
+the scale as fp16 stores it, never against the float32 scale it was rounded from.
 
-Everything works on blocks transposed to [32, blocks]: maxima and sums over a block are then plain sums of 32 long
-rows, which numpy vectorises (13 times faster than reducing rows of 32), and cache-sized pieces keep it in L2.
+Everything works on blocks transposed to [32, blocks]: maxima and sums over a block are then plain sums of 32
+long rows, which numpy vectorises (13 times faster than reducing rows of 32), and cache-sized pieces keep it
+in L2.
 """
 
 from __future__ import annotations
@@ -17,21 +18,23 @@ BLOCK = 32
 # 2048 blocks x 32 values x 4 B = 256 KiB: three such arrays fit a 1 MiB L2 cache.
 _PIECE_BLOCKS = 2048
 
-# Candidate scales of an int4 block are absmax / divisor. 7 keeps the largest value exact; 8 uses the full range
-# [-8, 7] when the largest value is negative; beyond that the largest value is clipped for finer steps elsewhere,
-# which pays off for most blocks. Relative rms on Gaussian data: 7 alone 0.0970, 8 alone 0.0937, this grid 0.0863,
-# the best of 160 candidates 0.0858.
+# Candidate scales of an int4 block are absmax / divisor. 7 keeps the largest value exact; 8 uses the full
+# range [-8, 7] when the largest value is negative; beyond that the largest value is clipped for finer steps
+# elsewhere, which pays off for most blocks. Relative rms on Gaussian data: 7 alone 0.0970, 8 alone 0.0937,
+# this grid 0.0863, the best of 160 candidates 0.0858.
 INT4_DIVISORS = (6.8, 7.0, 7.2, 7.4, 7.6, 7.8, 8.0, 8.2, 8.4, 8.6, 9.0, 9.5, 10.0)
 INT4_DIVISORS_PLAIN = (7.0,)
 
 
-def quantize_rows(rows: np.ndarray, bits: int, name: str, search: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def quantize_rows(
+    rows: np.ndarray, bits: int, name: str, search: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """float32 [N, K] -> (uint8 [N, ceil(K/32), 32 or 16], float16 scales [N, ceil(K/32)]).
 
     int8: value q + 128, q in [-127, 127]. int4: value q + 8, q in [-8, 7], low nibble = even column.
-    Columns beyond K hold the zero point. `search` tries several scales per int4 block and keeps the one with the
-    smallest squared error; otherwise the scale is absmax / 7. Raises ModelFormatError naming the tensor if a value
-    is not finite or a scale does not fit fp16.
+    Columns beyond K hold the zero point. `search` tries several scales per int4 block and keeps the one with
+    the smallest squared error; otherwise the scale is absmax / 7. Raises ModelFormatError naming the tensor
+    if a value is not finite or a scale does not fit fp16.
     """
     count, columns = rows.shape
     blocks = -(-columns // BLOCK)
@@ -45,7 +48,9 @@ def quantize_rows(rows: np.ndarray, bits: int, name: str, search: bool = True) -
         values = np.ascontiguousarray(flat[piece].T)
         absmax = np.maximum(values.max(axis=0), -values.min(axis=0))
         if not np.isfinite(absmax).all():
-            raise ModelFormatError(f"tensor {name!r} holds values that are not finite; the checkpoint is damaged")
+            raise ModelFormatError(
+                f"tensor {name!r} holds values that are not finite; the checkpoint is damaged"
+            )
         step = absmax / 127.0 if bits == 8 else _int4_step(values, absmax, search)
         scales[piece] = _fp16_scale(step, name)
         packed[piece] = _pack(values, scales[piece].astype(np.float32), bits)
@@ -57,7 +62,10 @@ def dequantize_rows(packed: np.ndarray, scales: np.ndarray, columns: int) -> np.
     if packed.shape[-1] == BLOCK:
         values = packed.astype(np.float32) - 128.0
     else:
-        values = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:2], BLOCK).astype(np.float32) - 8.0
+        values = (
+            np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:2], BLOCK).astype(np.float32)
+            - 8.0
+        )
     values *= scales.astype(np.float32)[..., None]
     return values.reshape(len(packed), -1)[:, :columns]
 
@@ -68,7 +76,8 @@ def _fp16_scale(step: np.ndarray, name: str) -> np.ndarray:
         scale = step.astype(np.float16)
     if not np.isfinite(scale).all():
         raise ModelFormatError(
-            f"tensor {name!r}: a block scale of {float(step.max()):.4g} does not fit fp16 (65504); export its group as"
+            f"tensor {name!r}: a block scale of {float(step.max()):.4g} does not fit fp16 (65504); export"
+            " its group as"
             " fp32 with a recipe"
         )
     return scale

@@ -1,8 +1,8 @@
 """Reads one safetensors file row range by row range, without torch and without mapping it.
 
-pread into a private buffer instead of mmap: mapped pages count as resident memory, and an 8.9 GB checkpoint must
-be exported within 1.5 GB. Header rules are those of the safetensors format: 8 bytes little-endian header length,
-a JSON object name -> {dtype, shape, data_offsets}, data without holes or overlaps.
+pread into a private buffer instead of mmap: mapped pages count as resident memory, and an 8.9 GB checkpoint
+must be exported within 1.5 GB. Header rules are those of the safetensors format: 8 bytes little-endian
+header length, a JSON object name -> {dtype, shape, data_offsets}, data without holes or overlaps.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -21,9 +21,22 @@ from .fields import parse_json_object
 
 MAX_HEADER_BYTES = 100_000_000
 _ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4}
-# Sizes of types that may lie in a file but cannot be weights here; needed to check the offsets of all tensors.
-_OTHER_BYTES = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
-                "F8_E4M3": 1, "F8_E5M2": 1}
+# Sizes of types that may lie in a file but cannot be weights here; needed to check the offsets of all
+# tensors.
+_OTHER_BYTES = {
+    "F64": 8,
+    "I64": 8,
+    "U64": 8,
+    "I32": 4,
+    "U32": 4,
+    "I16": 2,
+    "U16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,8 @@ class SafetensorsFile:
             count = os.preadv(self._descriptor, [view[done:]], offset + done)
             if count == 0:
                 raise ModelFormatError(
-                    f"{self.path} ends inside {what}: {done} of {size} bytes at offset {offset}; copy the file again"
+                    f"{self.path} ends inside {what}: {done} of {size} bytes at offset {offset}; copy the"
+                    " file again"
                 )
             done += count
         return buffer
@@ -84,12 +98,14 @@ class SafetensorsFile:
         for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].offset, item[1].size_bytes)):
             if tensor.offset != end:
                 raise ModelFormatError(
-                    f"{self.path}: tensor {name!r} starts at byte {tensor.offset}, expected {end} (hole or overlap)"
+                    f"{self.path}: tensor {name!r} starts at byte {tensor.offset}, expected {end} (hole or"
+                    " overlap)"
                 )
             end = tensor.offset + tensor.size_bytes
         if end != file_bytes:
             raise ModelFormatError(
-                f"{self.path} has {file_bytes} bytes but its header describes {end}; the file is truncated or damaged,"
+                f"{self.path} has {file_bytes} bytes but its header describes {end}; the file is truncated"
+                " or damaged,"
                 " copy or download it again"
             )
         return tensors
@@ -118,7 +134,8 @@ class SafetensorsFile:
         tensor = self.tensors[name]
         if tensor.dtype not in _ITEM_BYTES:
             raise ModelFormatError(
-                f"{self.path}: tensor {name!r} is stored as {tensor.dtype}; only BF16, F16 and F32 can be exported"
+                f"{self.path}: tensor {name!r} is stored as {tensor.dtype}; only BF16, F16 and F32 can be"
+                " exported"
             )
         row_elements = 1
         for dimension in tensor.shape[1:]:
@@ -128,10 +145,14 @@ class SafetensorsFile:
         return _to_float32(raw, tensor.dtype).reshape(count, *tensor.shape[1:])
 
 
-def _natural_numbers(value: Any) -> bool:
-    """A list of integers in 0 .. 2^48: products of eight such stay exact in Python and absurd ones fail the size test."""
-    return isinstance(value, list) and len(value) <= 8 and all(
-        isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 1 << 48 for item in value
+def _natural_numbers(value: Any) -> TypeGuard[list[int]]:
+    """A list of at most 8 integers in 0 .. 2^48; their products are exact, and absurd ones fail the size test."""
+    return (
+        isinstance(value, list)
+        and len(value) <= 8
+        and all(
+            isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 1 << 48 for item in value
+        )
     )
 
 

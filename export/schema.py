@@ -1,4 +1,4 @@
-"""The tensors a model must have, from its dimensions: canonical name, shape, precision group, graph, rope heads."""
+"""The tensors a model must have, from its dimensions: canonical name, shape, group, graph, rope heads."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class TensorSpec:
         return count
 
 
-def _attention(prefix: str, group: str, graph: str, config: EncoderConfig | DecoderConfig,
-               biased: bool) -> Iterator[TensorSpec]:
+def _attention(
+    prefix: str, group: str, graph: str, config: EncoderConfig | DecoderConfig, biased: bool
+) -> Iterator[TensorSpec]:
     query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
     rows = {"q": (query, config.heads), "k": (key, config.kv_heads), "v": (key, 0)}
     for part, (size, rope_heads) in rows.items():
@@ -45,8 +46,9 @@ def _attention(prefix: str, group: str, graph: str, config: EncoderConfig | Deco
         yield TensorSpec(f"{prefix}.attention.o.bias", (config.width,), None, (graph,))
 
 
-def _feed_forward(prefix: str, group: str, graph: str, width: int, ffn_width: int,
-                  biased: bool) -> Iterator[TensorSpec]:
+def _feed_forward(
+    prefix: str, group: str, graph: str, width: int, ffn_width: int, biased: bool
+) -> Iterator[TensorSpec]:
     yield TensorSpec(f"{prefix}.ffn.gate.weight", (ffn_width, width), group, (graph,))
     yield TensorSpec(f"{prefix}.ffn.up.weight", (ffn_width, width), group, (graph,))
     yield TensorSpec(f"{prefix}.ffn.down.weight", (width, ffn_width), group, (graph,))
@@ -64,7 +66,9 @@ def _encoder(config: EncoderConfig) -> Iterator[TensorSpec]:
         yield TensorSpec(f"{prefix}.attention_norm.weight", (config.width,), None, graphs)
         yield from _attention(prefix, "encoder.attention", "encoder", config, biased=True)
         yield TensorSpec(f"{prefix}.ffn_norm.weight", (config.width,), None, graphs)
-        yield from _feed_forward(prefix, "encoder.ffn", "encoder", config.width, config.ffn_width, biased=True)
+        yield from _feed_forward(
+            prefix, "encoder.ffn", "encoder", config.width, config.ffn_width, biased=True
+        )
     yield TensorSpec("encoder.norm.weight", (config.width,), None, graphs)
 
 
@@ -76,8 +80,11 @@ def _decoder(config: DecoderConfig) -> Iterator[TensorSpec]:
         yield TensorSpec(f"{prefix}.attention_norm.weight", (config.width,), None, graphs)
         yield from _attention(prefix, "decoder.attention", "decoder", config, biased=False)
         yield TensorSpec(f"{prefix}.ffn_norm.weight", (config.width,), None, graphs)
-        yield from _feed_forward(prefix, "decoder.ffn", "decoder", config.width, config.ffn_width, biased=False)
-        # The delay scales are a graph input, computed once per delay by the runtime, so no graph holds these two.
+        yield from _feed_forward(
+            prefix, "decoder.ffn", "decoder", config.width, config.ffn_width, biased=False
+        )
+        # The delay scales are a graph input, computed once per delay by the runtime, so no graph holds these
+        # two.
         hidden = config.delay_condition_width
         yield TensorSpec(f"{prefix}.delay.linear1.weight", (hidden, config.width), None, ())
         yield TensorSpec(f"{prefix}.delay.linear2.weight", (config.width, hidden), None, ())
@@ -89,7 +96,11 @@ def tensor_specs(config: ModelConfig) -> list[TensorSpec]:
     adapter = config.adapter
     return [
         *_encoder(config.encoder),
-        TensorSpec("adapter.linear1.weight", (adapter.hidden_width, adapter.input_width), "adapter", ("encoder",)),
-        TensorSpec("adapter.linear2.weight", (adapter.output_width, adapter.hidden_width), "adapter", ("encoder",)),
+        TensorSpec(
+            "adapter.linear1.weight", (adapter.hidden_width, adapter.input_width), "adapter", ("encoder",)
+        ),
+        TensorSpec(
+            "adapter.linear2.weight", (adapter.output_width, adapter.hidden_width), "adapter", ("encoder",)
+        ),
         *_decoder(config.decoder),
     ]

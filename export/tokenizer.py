@@ -1,4 +1,4 @@
-"""Checks tekken.json and reads the constants that live only there: delay, padding and special ids (spec 1.1, 7)."""
+"""Checks tekken.json and reads the constants that live only there: delay, padding, special ids (spec 7)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def read_tokenizer(path: Path) -> Tokenizer:
     """Raises ModelFormatError if the file is missing, malformed or lacks the streaming tokens."""
     if not path.is_file():
         raise ModelFormatError(
-            f"{path} is missing; tekken.json comes with the checkpoint and holds vocabulary, delay and padding"
+            f"{path} is missing; tekken.json comes with the checkpoint and holds vocabulary, delay and"
+            " padding"
         )
     root = Section.from_file(path)
     audio = root.section("audio")
@@ -51,7 +52,8 @@ def read_tokenizer(path: Path) -> Tokenizer:
     per_token = rate / audio.number("frame_rate")
     if per_token != int(per_token) or int(per_token) % hop:
         raise ModelFormatError(
-            f"{audio.where('frame_rate')}: one token would last {per_token} samples, not a whole number of hops ({hop})"
+            f"{audio.where('frame_rate')}: one token would last {per_token} samples, not a whole number of"
+            f" hops ({hop})"
         )
     frames_per_token = int(per_token) // hop
     return Tokenizer(
@@ -64,7 +66,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
         samples_per_token=int(per_token),
         mel_frames_per_token=frames_per_token,
         left_pad_tokens=audio.integer("streaming_n_left_pad_tokens", low=0),
-        default_delay_tokens=delay_tokens(audio.number("transcription_delay_ms"), rate, hop, frames_per_token),
+        default_delay_tokens=delay_tokens(
+            audio.number("transcription_delay_ms"), rate, hop, frames_per_token
+        ),
     )
 
 
@@ -86,8 +90,12 @@ def _read_tokens(root: Section) -> TokenConfig:
         return ids[name]
 
     return TokenConfig(
-        bos=special("<s>"), eos=special("</s>"), streaming_pad=special("[STREAMING_PAD]"),
-        streaming_word=special("[STREAMING_WORD]"), special_count=special_count, vocab_size=vocab_size,
+        bos=special("<s>"),
+        eos=special("</s>"),
+        streaming_pad=special("[STREAMING_PAD]"),
+        streaming_word=special("[STREAMING_WORD]"),
+        special_count=special_count,
+        vocab_size=vocab_size,
     )
 
 
@@ -106,4 +114,6 @@ def _check_vocabulary(root: Section, used: int) -> None:
         if not piece:
             raise ModelFormatError(f"{where}: token_bytes is empty")
         if rank < 256 and piece != bytes([rank]):
-            raise ModelFormatError(f"{where} must be the single byte {rank} (the first 256 pieces are the raw bytes)")
+            raise ModelFormatError(
+                f"{where} must be the single byte {rank} (the first 256 pieces are the raw bytes)"
+            )

@@ -1,4 +1,4 @@
-"""Writes weights.bin in one pass: strips are read and encoded by a few threads, hashed and written in order."""
+"""Writes weights.bin in one pass: strips are read and encoded by a few threads, written in order."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from .package_layout import PackageLayout, PlannedTensor
 from .quantize import quantize_rows
 from .schema import TensorSpec
 
-# Values per strip: 4 MiB of float32. With its temporaries and the strips in flight the exporter stays near 0.2 GB.
+# Values per strip: 4 MiB of float32. With its temporaries and the strips in flight the exporter stays near
+# 0.2 GB.
 STRIP_ELEMENTS = 1 << 20
 
 
 class TensorSource(Protocol):
-    """Anything that can be exported: `read` gives rows of a canonical tensor as float32 and must be thread-safe."""
+    """What can be exported: `read` gives rows of a canonical tensor as float32 and is thread-safe."""
 
     def read(self, spec: TensorSpec, first: int, count: int) -> np.ndarray: ...
 
@@ -42,7 +43,7 @@ class HashingFile:
         self._hash.update(view)
         self.size_bytes += len(view)
         while view:
-            view = view[self._file.write(view):]
+            view = view[self._file.write(view) :]
 
     def pad_to(self, offset: int) -> None:
         self.write(bytes(offset - self.size_bytes))
@@ -65,13 +66,20 @@ class _Strip:
     last: bool
 
 
-def write_weights(source: TensorSource, layout: PackageLayout, path: Path, *, threads: int = 2,
-                  scale_search: bool = True, on_bytes: Callable[[int], None] | None = None) -> dict[str, Any]:
+def write_weights(
+    source: TensorSource,
+    layout: PackageLayout,
+    path: Path,
+    *,
+    threads: int = 2,
+    scale_search: bool = True,
+    on_bytes: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
     """Writes all tensors of `layout`; returns {"bytes", "sha256"}. `on_bytes` hears of every piece written.
 
-    Memory is bounded by threads + 2 strips, whatever the size of the tensors; the scales of one tensor (25 MB for a
-    402 M element table) wait until its weights are out. Raises ModelFormatError naming a tensor that cannot be
-    stored, OSError if the disk refuses.
+    Memory is bounded by threads + 2 strips, whatever the size of the tensors; the scales of one tensor (25
+    MB for a 402 M element table) wait until its weights are out. Raises ModelFormatError naming a tensor
+    that cannot be stored, OSError if the disk refuses.
     """
     output = HashingFile(path)
     scales: list[np.ndarray] = []
@@ -102,7 +110,7 @@ def write_weights(source: TensorSource, layout: PackageLayout, path: Path, *, th
 def _bytes_of(values: np.ndarray) -> memoryview:
     """The values as stored: little-endian, row-major."""
     stored = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return memoryview(stored.reshape(-1).view(np.uint8))
+    return stored.reshape(-1).view(np.uint8).data
 
 
 def _strips(layout: PackageLayout) -> Iterator[_Strip]:
@@ -115,8 +123,9 @@ def _strips(layout: PackageLayout) -> Iterator[_Strip]:
 _Encoded = tuple[np.ndarray, "np.ndarray | None"]
 
 
-def _encoded_in_order(pool: ThreadPoolExecutor, source: TensorSource, layout: PackageLayout, in_flight: int,
-                      scale_search: bool) -> Iterator[tuple[_Strip, _Encoded]]:
+def _encoded_in_order(
+    pool: ThreadPoolExecutor, source: TensorSource, layout: PackageLayout, in_flight: int, scale_search: bool
+) -> Iterator[tuple[_Strip, _Encoded]]:
     """Encodes strips in the pool, at most `in_flight` ahead, and yields them in file order."""
     waiting: deque[tuple[_Strip, Future[_Encoded]]] = deque()
     try:
@@ -140,14 +149,17 @@ def _encode(source: TensorSource, strip: _Strip, scale_search: bool) -> _Encoded
     if precision in ("int8", "int4"):
         return quantize_rows(rows, 8 if precision == "int8" else 4, spec.name, scale_search)
     if not np.isfinite(rows).all():
-        raise ModelFormatError(f"tensor {spec.name!r} holds values that are not finite; the checkpoint is damaged")
+        raise ModelFormatError(
+            f"tensor {spec.name!r} holds values that are not finite; the checkpoint is damaged"
+        )
     if precision == "fp32":
         return rows, None
     with np.errstate(over="ignore"):
         half = rows.astype(np.float16)
     if not np.isfinite(half).all():
         raise ModelFormatError(
-            f"tensor {spec.name!r} holds {float(np.abs(rows).max()):.4g}, which does not fit fp16 (65504); export group"
+            f"tensor {spec.name!r} holds {float(np.abs(rows).max()):.4g}, which does not fit fp16 (65504);"
+            " export group"
             f" {spec.group} as fp32 with a recipe"
         )
     return half, None

@@ -1,4 +1,4 @@
-"""Makes `voxtral_edge.export` importable from a source checkout, where its files lie in the top folder `export/`.
+"""Makes `voxtral_edge.export` importable from a source checkout, where it is the folder `export/`.
 
 An installed package already has it; then this module changes nothing.
 """
