@@ -40,7 +40,9 @@ def read_prompts(folder: Path) -> dict[str, NDArray[np.float32]]:
     return prompts
 
 
-def join(prompts: dict[str, NDArray[np.float32]], words: list[str], gaps_s: list[float]) -> NDArray[np.float32]:
+def join(
+    prompts: dict[str, NDArray[np.float32]], words: list[str], gaps_s: list[float]
+) -> NDArray[np.float32]:
     """The words one after the other, each followed by its gap (seconds), float32 at 8 kHz."""
     parts = [np.zeros(int(LEAD_S * PROMPT_RATE_HZ), np.float32)]
     for word, gap_s in zip(words, gaps_s, strict=True):
@@ -60,7 +62,9 @@ def write(sample: dict, prompts: dict[str, NDArray[np.float32]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("digits", type=Path, help="folder of the package's digit prompts (0.wav to 9.wav)")
     args = parser.parse_args()
     prompts = read_prompts(args.digits)

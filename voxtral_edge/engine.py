@@ -42,8 +42,9 @@ def load(
 
     name_or_dir  name of a bundled model (`bundled_models()`) or a package folder written by `voxtral-edge export`
     engine       "native" (default) or "onnxruntime" (the same package through onnxruntime; slower, a second opinion)
-    threads      worker threads; None uses one per physical core that this process may run on
-    kv_cache     how attention state is stored: "f32", "f16", or "auto" (native engine only)
+    threads      worker threads; None uses the CPUs this process may run on, eight at most
+    kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, and in the decoder f16
+                 unless the package is all fp32 (native engine only)
     on_progress  called as on_progress(done_bytes, total_bytes) while weights are read (native engine only)
 
     UsageError: unknown name, engine, kv_cache or threads < 1. ModelFormatError: the folder holds no valid package.
@@ -109,7 +110,7 @@ class Engine:
         self._core = core
         self.directory = directory
         self.engine = engine
-        self._manifest = _read_manifest(directory)
+        self._manifest = read_manifest(directory)
 
     def __repr__(self) -> str:
         return f"<voxtral_edge.Engine {self.name!r} ({self.engine}) from {self.directory}>"
@@ -230,7 +231,8 @@ def _onnxruntime_engine(directory: Path, threads: int | None) -> Any:
     return OnnxRuntimeEngine(str(directory), threads=threads)
 
 
-def _read_manifest(directory: Path) -> dict[str, Any]:
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The package's manifest as parsed JSON; ModelFormatError if it is missing or damaged."""
     path = directory / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ Times are seconds on the time line of the audio that was fed (0.0 is its first s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 
@@ -60,12 +60,17 @@ _EVENT_TYPES: dict[str, type[Any]] = {
 
 
 def event_from_dict(values: Mapping[str, Any]) -> Event:
-    """The event that a dict of the native module (or a line of `--format jsonl`) describes. ValueError if unknown."""
-    fields = dict(values)
-    kind = fields.pop("type", None)
-    if kind not in _EVENT_TYPES:
-        raise ValueError(f"unknown event type {kind!r}; known: {', '.join(sorted(_EVENT_TYPES))}")
-    event: Event = _EVENT_TYPES[kind](**fields)
+    """The event that a dict of the native module (or a line of `--format jsonl`) describes; keys that this version
+    does not know are ignored. ValueError for an unknown type or a missing key."""
+    kind = _EVENT_TYPES.get(str(values.get("type")))
+    if kind is None:
+        raise ValueError(
+            f"unknown event type {values.get('type')!r}; known: {', '.join(sorted(_EVENT_TYPES))}"
+        )
+    try:
+        event: Event = kind(**{field.name: values[field.name] for field in fields(kind)})
+    except KeyError as missing:
+        raise ValueError(f"event of type {values['type']!r} lacks {missing}") from None
     return event
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,11 @@ from voxtral_edge.results import Segment, Transcript, Word, wrap_lines
 
 # The shortest time a subtitle stays: players drop or flash cues of zero length.
 MIN_CUE_SECONDS = 0.08
+
+# An indented word object, to be put on one line: an hour of speech has nine thousand of them.
+_WORD_OBJECT = re.compile(
+    r'\{\s+("text": "(?:[^"\\]|\\.)*"),\s+("start": \S+),\s+("end": \S+),\s+("probability": [^\s,}]+)\s+\}'
+)
 
 
 def to_txt(transcript: Transcript, words: bool = False) -> str:
@@ -54,7 +60,6 @@ def to_dict(transcript: Transcript, **about: Any) -> dict[str, Any]:
         }
         for segment in transcript.segments
     ]
-    result["token_ids"] = list(transcript.token_ids)
     if transcript.warnings:
         result["warnings"] = list(transcript.warnings)
     return result
@@ -63,7 +68,8 @@ def to_dict(transcript: Transcript, **about: Any) -> dict[str, Any]:
 def to_json(documents: Iterable[dict[str, Any]], as_list: bool) -> str:
     """One document, or a list of them, as indented JSON text that ends with a line end."""
     collected = list(documents)
-    return json.dumps(collected if as_list else collected[0], ensure_ascii=False, indent=2) + "\n"
+    text = json.dumps(collected if as_list else collected[0], ensure_ascii=False, indent=2)
+    return _WORD_OBJECT.sub(lambda match: "{" + ", ".join(match.groups()) + "}", text) + "\n"
 
 
 def clock(seconds: float, decimal_mark: str) -> str:

@@ -5,8 +5,6 @@ The environment variable VOXTRAL_EDGE_ISA forces one of `available()`; it is rea
 
 from __future__ import annotations
 
-from typing import Any
-
 from voxtral_edge._native import native_module
 
 
@@ -20,6 +18,6 @@ def active() -> str:
     return str(native_module().kernels_active())
 
 
-def cpu_features() -> dict[str, Any]:
-    """What the CPU offers, as the dispatcher sees it."""
-    return dict(native_module().cpu_features())
+def cpu_features() -> list[str]:
+    """Names of this CPU's instruction set extensions that matter here, as the dispatcher sees them."""
+    return list(native_module().cpu_features())

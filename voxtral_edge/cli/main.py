@@ -64,6 +64,7 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         prog="voxtral-edge",
         description="Live speech to text on the CPU of small devices.",
         epilog="`voxtral-edge COMMAND --help` lists a command's options.",
+        formatter_class=_help_layout,
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"voxtral-edge {_version()}")
@@ -76,13 +77,18 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
                 name,
                 help=summary,
                 description=(module.__doc__ or summary).strip(),
-                formatter_class=argparse.RawDescriptionHelpFormatter,
+                formatter_class=_help_layout,
                 parents=[common],
             )
             module.add_arguments(command)
         else:
             commands.add_parser(name, help=summary)
     return parser
+
+
+def _help_layout(prog: str) -> argparse.HelpFormatter:
+    """Descriptions keep their line breaks; options stand in a column wide enough for their names."""
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=110)
 
 
 def _report(error: Exception, debug: bool) -> int:

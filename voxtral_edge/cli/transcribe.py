@@ -47,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400 (%(default)s)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="worker threads (one per physical core)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="worker threads (default: the CPUs this process may use, at most 8)",
+    )
     parser.add_argument("--format", choices=FORMATS, default="txt", help="what to write (%(default)s)")
     parser.add_argument(
         "-o",

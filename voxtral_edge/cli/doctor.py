@@ -1,0 +1,239 @@
+"""Says what this machine has, and whether the 4B model can keep up with live speech on it.
+
+  voxtral-edge doctor                  facts, and the prediction for the 4B model; no model needs to be downloaded
+  voxtral-edge doctor -m PACKAGE_DIR   the same prediction for a package of yours
+  voxtral-edge doctor --json           everything for programs
+
+The prediction is the time to read from memory what a step of 80 ms must read, at the speed measured here. No program
+can be faster; a real one needs more, so a margin is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxtral_edge._native import native_module
+from voxtral_edge.engine import bundled_models, find_package, load, read_manifest
+from voxtral_edge.errors import UsageError, VoxtralEdgeError
+from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
+from voxtral_edge.step_cost import StepCost, cost_of_full_model, cost_of_manifest
+
+PRECISIONS = ("int4", "int8")
+# Kernels reach 85 to 98 % of the read bandwidth at one row; attention, quantising and synchronising come on top.
+MARGIN = 1.3
+# Interpreter, audio buffers, scratch rows and the operating system's own needs.
+OTHER_MEMORY_BYTES = 500_000_000
+_LIBRARIES = ("numpy", "soundfile", "soxr", "onnxruntime", "onnx")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model would do on this machine. Times in milliseconds per step, sizes in bytes."""
+
+    model: str
+    cost: StepCost
+    start_ms: float
+    full_ms: float
+    memory_bytes: int
+    verdict: str
+    live: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of `voxtral-edge doctor`."""
+    parser.add_argument(
+        "-m", "--model", metavar="DIR|NAME", help="predict for this package instead of the 4B model"
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads that read (default: as the engine would use)"
+    )
+    parser.add_argument(
+        "--megabytes", type=int, default=512, metavar="N", help="memory to read when measuring (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="everything as one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `voxtral-edge doctor`; 0, or 1 if the self test fails."""
+    for name in ("threads", "megabytes"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} is {value}; give a whole number from 1 up")
+    facts = gather_facts(args.threads, args.megabytes)
+    bandwidth = facts["read_gbps"]
+    if args.model:
+        package = find_package(args.model)
+        costs = {package.name: cost_of_manifest(read_manifest(package))}
+    else:
+        costs = {precision: cost_of_full_model(precision) for precision in PRECISIONS}
+    predictions = [predict(name, cost, bandwidth, facts["memory_bytes"]) for name, cost in costs.items()]
+    if args.json:
+        print(json.dumps({**facts, "predictions": [_as_dict(item) for item in predictions]}, indent=2))
+    else:
+        print("\n".join([*_facts_lines(facts), "", *_prediction_lines(predictions, bandwidth, args.model)]))
+    return 0 if facts["self_test"]["ok"] else 1
+
+
+def gather_facts(threads: int | None, megabytes: int) -> dict[str, Any]:
+    """Everything doctor knows of this machine, JSON-ready; measures memory reads for a moment."""
+    core = native_module()
+    usable = int(core.usable_cpus())
+    threads = threads or min(8, usable)
+    total, available = memory_bytes()
+    megabytes = max(1, min(megabytes, available // 4_000_000))  # a small board must not swap for this
+    return {
+        "voxtral_edge": _version("voxtral-edge"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": cpu_model(),
+        "cpus": os.cpu_count(),
+        "usable_cpus": usable,
+        "features": list(core.cpu_features()),
+        "kernels_available": list(core.kernels_available()),
+        "kernels_active": str(core.kernels_active()),
+        "kernels_forced": os.environ.get("VOXTRAL_EDGE_ISA") or None,
+        "memory_bytes": total,
+        "memory_available_bytes": available,
+        "threads": threads,
+        "read_gbps": round(float(core.measure_read_bandwidth(threads, megabytes)), 2),
+        "read_gbps_one_thread": round(float(core.measure_read_bandwidth(1, megabytes)), 2),
+        "disk_folder": str(Path.cwd()),
+        "disk_free_bytes": free_disk_bytes(Path.cwd()),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "bundled_models": bundled_models(),
+        "self_test": _self_test(),
+    }
+
+
+def predict(model: str, cost: StepCost, read_gbps: float, total_memory_bytes: int) -> Prediction:
+    """What a model of this cost would do at `read_gbps` with this much memory."""
+    start, full = cost.floor_ms(read_gbps, False), cost.floor_ms(read_gbps, True)
+    needed = cost.weight_bytes + cost.kv_bytes + OTHER_MEMORY_BYTES
+    step = cost.step_ms
+    live = False
+    if needed > total_memory_bytes:
+        verdict = f"does not fit: needs {_gb(needed)} of memory"
+    elif full * MARGIN <= step:
+        verdict, live = "keeps up live", True
+    elif full <= step:
+        verdict = "borderline: live only if kernels come close to this floor"
+    elif start <= step:
+        verdict = f"falls behind within {cost.window_seconds / 60:.0f} min of live speech; recordings work"
+    else:
+        verdict = f"not live: at best {start / step:.1f}x slower than speech; recordings work"
+    return Prediction(model, cost, start, full, needed, verdict, live)
+
+
+def _self_test() -> dict[str, Any]:
+    """One second of silence through a bundled model: proves that kernels, threads and package work together."""
+    names = bundled_models()
+    if not names:
+        return {"ok": False, "detail": "no bundled model is installed"}
+    begun = time.perf_counter()
+    try:
+        with load(names[0]).stream() as stream:
+            stream.feed(np.zeros(16_000, np.float32))
+            stream.finish()
+    except VoxtralEdgeError as error:
+        return {"ok": False, "detail": f"{names[0]}: {error}"}
+    return {"ok": True, "detail": f"{names[0]} loads and runs ({time.perf_counter() - begun:.2f} s)"}
+
+
+def _facts_lines(facts: dict[str, Any]) -> list[str]:
+    active = "forced by VOXTRAL_EDGE_ISA" if facts["kernels_forced"] else "active"
+    kernels = ", ".join(
+        f"{name} ({active})" if name == facts["kernels_active"] else name
+        for name in facts["kernels_available"]
+    )
+    threads, usable = facts["threads"], facts["usable_cpus"]
+    reads = f"{facts['read_gbps']:.1f} GB/s with {_count(threads, 'thread')}"
+    if threads > 1:
+        reads += f", {facts['read_gbps_one_thread']:.1f} with one"
+    checkpoint = cost_of_full_model("fp16").weight_bytes
+    package = cost_of_full_model("int4").weight_bytes
+    disk = facts["disk_free_bytes"]
+    enough = "enough" if disk > checkpoint + package else "not enough"
+    rows = [
+        ("System", f"{facts['system']}, Python {facts['python']}"),
+        ("CPU", f"{facts['cpu']}, {usable} of {facts['cpus']} CPUs usable"),
+        ("Extensions", " ".join(facts["features"]) or "none that matter here"),
+        ("Kernels", kernels),
+        ("Memory", f"{_gb(facts['memory_bytes'])}, {_gb(facts['memory_available_bytes'])} available"),
+        ("Memory reads", reads),
+        (
+            "Disk",
+            f"{_gb(disk)} free here; exporting the 4B model takes {_gb(checkpoint + package)}: {enough}",
+        ),
+        ("Libraries", ", ".join(f"{n} {v}" if v else f"{n} –" for n, v in facts["libraries"].items())),
+        ("Self test", ("ok: " if facts["self_test"]["ok"] else "FAILED: ") + facts["self_test"]["detail"]),
+    ]
+    title = f"voxtral-edge {facts['voxtral_edge'] or 'from source'}"
+    return [title, "", *(f"  {name:<14}{value}" for name, value in rows)]
+
+
+def _prediction_lines(predictions: list[Prediction], read_gbps: float, model: str | None) -> list[str]:
+    cost = predictions[0].cost
+    what = f"Package {model}" if model else "Voxtral Mini 4B Realtime"
+    lines = [
+        f"{what}, predicted from memory reads at {read_gbps:.1f} GB/s (a step is {cost.step_ms:.0f} ms of audio)",
+        "",
+        f"  {'':<10}{'reads per step':>16}{'ms per step':>16}{'memory':>10}   verdict",
+        f"  {'':<10}{'start → full':>16}{'start → full':>16}{'':>10}",
+    ]
+    for item in predictions:
+        reads = f"{_gb(item.cost.weight_bytes)} → {_gb(item.cost.weight_bytes + item.cost.kv_bytes, '')}"
+        times = f"{_ms(item.start_ms)} → {_ms(item.full_ms)}"
+        lines.append(f"  {item.model:<10}{reads:>16}{times:>16}{_gb(item.memory_bytes):>10}   {item.verdict}")
+    lines += [
+        "",
+        f"  start: a fresh stream; full: after {_minutes(cost.window_seconds)}, when the attention window is full.",
+        f'  A floor, not a measurement of speech: "keeps up live" wants it under {cost.step_ms / MARGIN:.0f} ms.',
+    ]
+    return lines
+
+
+def _as_dict(item: Prediction) -> dict[str, Any]:
+    return {
+        "model": item.model,
+        "weight_bytes_per_step": item.cost.weight_bytes,
+        "kv_bytes_full": item.cost.kv_bytes,
+        "step_ms_available": item.cost.step_ms,
+        "step_ms_start": round(item.start_ms, 3),
+        "step_ms_full": round(item.full_ms, 3),
+        "memory_bytes": item.memory_bytes,
+        "live": item.live,
+        "verdict": item.verdict,
+    }
+
+
+def _gb(count: int, unit: str = " GB") -> str:
+    return f"{count / 1e9:.3f}{unit}" if count < 1e8 else f"{count / 1e9:.2f}{unit}"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
