@@ -98,7 +98,9 @@ PackedMatrix::PackedMatrix(WeightType type, std::size_t rows, std::size_t column
     : type_(type), rows_(rows), columns_(columns) {
   if (rows == 0 || columns == 0)
     throw Error(ErrorCode::model_format, "a weight matrix has no elements: the package is damaged");
-  checked_product(checked_product(rows + kGroupRows, columns + kTileColumns), sizeof(float));
+  constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max() / 2;  // room to round up
+  checked_product(checked_product(rows < kMost ? rows + kGroupRows : rows, columns < kMost ? columns + kTileColumns : columns),
+                  sizeof(float));
   groups_ = (rows + kGroupRows - 1) / kGroupRows;
   const std::size_t tiles = (columns + kTileColumns - 1) / kTileColumns;
   switch (type) {

@@ -38,8 +38,8 @@ void from_f16(const std::uint16_t* x, std::size_t count, float* y) {
 }
 
 LogitStats logit_stats(const float* logits, std::size_t count) {
-  LogitStats stats{logits[0], 0.0f, 0};
-  for (std::size_t i = 1; i < count; i++)
+  LogitStats stats{-INFINITY, 0.0f, 0};
+  for (std::size_t i = 0; i < count; i++)
     if (logits[i] > stats.max) {
       stats.max = logits[i];
       stats.argmax = static_cast<std::uint32_t>(i);

@@ -1,0 +1,13 @@
+#include "kernels/shared/attention.h"
+
+#include "kernels/avx512vnni/functions.h"
+#include "kernels/avx512vnni/vector16.h"
+
+namespace voxtral_edge::avx512vnni {
+
+void attend(const float* q, std::size_t queries, std::size_t head_dim, const KvSegment* segments,
+            std::size_t segment_count, KvType type, float scale, float* scratch, float* out) {
+  shared::attend<Vector16>(q, queries, head_dim, segments, segment_count, type, scale, scratch, out);
+}
+
+}  // namespace voxtral_edge::avx512vnni

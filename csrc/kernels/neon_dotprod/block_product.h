@@ -1,0 +1,70 @@
+// What the q4 and q8 products share: four registers hold 4 weight rows each, and the dot product instruction takes its
+// four activations from a lane, so they need no broadcast.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+namespace voxtral_edge::neon_dotprod {
+
+inline constexpr std::size_t kMostRows = 4;  // 16 integer sums, 8 weight vectors and 4 activations of 32 registers
+
+// Far enough to cover a memory latency of ~120 ns at 10 GB/s per core.
+inline constexpr std::size_t kPrefetchAhead = 1728;
+
+template <std::size_t Bytes>
+inline void prefetch_tile(const std::uint8_t* tile) {
+  for (std::size_t i = 0; i < Bytes; i += 64) __builtin_prefetch(tile + kPrefetchAhead + i);
+}
+
+// Quantised activations from row `first` on.
+struct Activations {
+  const std::int8_t* values;
+  const float* scales;
+  const std::int32_t* sums;
+  std::size_t columns, blocks;
+
+  Activations(const QuantizedRows& x, std::size_t first)
+      : values(x.values + first * x.padded_columns),
+        scales(x.scales + first * (x.padded_columns / kBlockColumns)),
+        sums(x.sums + first * (x.padded_columns / kBlockColumns)),
+        columns(x.padded_columns),
+        blocks(x.padded_columns / kBlockColumns) {}
+
+  const std::int8_t* block(std::size_t m, std::size_t b) const { return values + m * columns + b * kBlockColumns; }
+  int32x4_t sum(std::size_t m, std::size_t b) const { return vdupq_n_s32(sums[m * blocks + b]); }
+  float scale(std::size_t m, std::size_t b) const { return scales[m * blocks + b]; }
+};
+
+// dots[4 m + h] += columns 4 i to 4 i + 3 of weight rows 4 h to 4 h + 3 times lane i % 4 of activations a[m].
+template <std::size_t M, int Lane>
+inline void add_dots(const int8x16_t* w, const int8x16_t* a, int32x4_t* dots) {
+  for (std::size_t m = 0; m < M; m++)
+    for (std::size_t h = 0; h < 4; h++) dots[4 * m + h] = vdotq_laneq_s32(dots[4 * m + h], w[h], a[m], Lane);
+}
+
+// sums[4 m + h] += float(dots[4 m + h]) * scales.
+template <std::size_t M>
+inline void add_scaled(const int32x4_t* dots, const std::uint8_t* scales, const Activations& x, std::size_t b,
+                       float32x4_t* sums) {
+  for (std::size_t h = 0; h < 4; h++) {
+    const float32x4_t weight_scale = vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(scales + 8 * h)));
+    for (std::size_t m = 0; m < M; m++)
+      sums[4 * m + h] = vfmaq_f32(sums[4 * m + h], vcvtq_f32_s32(dots[4 * m + h]),
+                                  vmulq_n_f32(weight_scale, x.scale(m, b)));
+  }
+}
+
+template <std::size_t M>
+inline void store_sums(const float32x4_t* sums, const float* bias, float* y, std::size_t y_stride) {
+  for (std::size_t m = 0; m < M; m++)
+    for (std::size_t h = 0; h < 4; h++)
+      vst1q_f32(y + m * y_stride + 4 * h,
+                bias ? vaddq_f32(sums[4 * m + h], vld1q_f32(bias + 4 * h)) : sums[4 * m + h]);
+}
+
+}  // namespace voxtral_edge::neon_dotprod

@@ -1,0 +1,67 @@
+#include <arm_neon.h>
+
+#include "kernels/neon_dotprod/block_product.h"
+#include "kernels/neon_dotprod/functions.h"
+#include "kernels/shared/row_blocks.h"
+
+namespace voxtral_edge::neon_dotprod {
+namespace {
+
+constexpr std::size_t kBlockBytes = kGroupRows * kBlockColumns / 2;
+
+// 64 bytes: columns 8 i to 8 i + 3 in the low nibbles, 8 i + 4 to 8 i + 7 in the high ones; Lane = 2 i % 4.
+template <std::size_t M, int Lane>
+inline void add_line(const std::uint8_t* line, const int8x16_t* a, int32x4_t* dots) {
+  int8x16_t low[4], high[4];
+  for (std::size_t h = 0; h < 4; h++) {
+    const uint8x16_t bytes = vld1q_u8(line + 16 * h);
+    low[h] = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
+    high[h] = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
+  }
+  add_dots<M, Lane>(low, a, dots);
+  add_dots<M, Lane + 1>(high, a, dots);
+}
+
+template <std::size_t M>
+inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
+                      float32x4_t* sums) {
+  int32x4_t dots[4 * M];
+  for (std::size_t m = 0; m < M; m++) {
+    const int32x4_t zero_point = vnegq_s32(vshlq_n_s32(x.sum(m, b), 3));
+    for (std::size_t h = 0; h < 4; h++) dots[4 * m + h] = zero_point;
+  }
+  for (std::size_t half = 0; half < 2; half++) {
+    int8x16_t a[M];
+    for (std::size_t m = 0; m < M; m++) a[m] = vld1q_s8(x.block(m, b) + 16 * half);
+    add_line<M, 0>(block + 128 * half, a, dots);
+    add_line<M, 2>(block + 128 * half + 64, a, dots);
+  }
+  add_scaled<M>(dots, scales, x, b, sums);
+}
+
+template <std::size_t M>
+void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch,
+                   const float* bias, float* y, std::size_t y_stride) {
+  float32x4_t sums[4 * M];
+  for (std::size_t j = 0; j < 4 * M; j++) sums[j] = vdupq_n_f32(0.0f);
+  for (std::size_t t = 0; t < tiles; t++, tile += kQ4TileBytes) {
+    if (prefetch) prefetch_tile<kQ4TileBytes>(tile);
+    add_block<M>(tile, tile + 2 * kBlockBytes, x, 2 * t, sums);
+    add_block<M>(tile + kBlockBytes, tile + 2 * kBlockBytes + 32, x, 2 * t + 1, sums);
+  }
+  store_sums<M>(sums, bias, y, y_stride);
+}
+
+}  // namespace
+
+void matmul_q4(const std::uint8_t* weights, const QuantizedRows& x, std::size_t rows, std::size_t group_begin,
+               std::size_t group_end, const float* bias, float* y, std::size_t y_stride) {
+  const std::size_t tiles = x.padded_columns / kTileColumns;
+  for (std::size_t g = group_begin; g < group_end; g++)
+    shared::for_row_blocks<kMostRows>(rows, [&]<std::size_t M>(std::size_t first) {
+      group_product<M>(weights + g * tiles * kQ4TileBytes, tiles, Activations(x, first), first == 0,
+                       bias ? bias + g * kGroupRows : nullptr, y + first * y_stride + g * kGroupRows, y_stride);
+    });
+}
+
+}  // namespace voxtral_edge::neon_dotprod
