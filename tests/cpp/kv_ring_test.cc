@@ -1,0 +1,164 @@
+// Ring arithmetic and attention over the ring against naive references, over thousands of wraps.
+#include "model/kv_ring.h"
+
+#include <cmath>
+#include <vector>
+
+#include "check.h"
+#include "engine_testing.h"
+#include "kernels/half.h"
+#include "kernels/registry.h"
+
+namespace voxtral_edge {
+namespace {
+
+constexpr std::size_t kLayers = 2, kHeads = 3, kHeadDim = 5;
+
+// A number that tells position, layer, head and lane apart and is exact in half precision (below 2048).
+float mark_of(std::uint64_t position, std::size_t layer, std::size_t head, std::size_t lane, bool value) {
+  return static_cast<float>((position * 37 + layer * 401 + head * 131 + lane * 7 + (value ? 911 : 0)) % 2039);
+}
+
+void write_position(KvRing& ring, std::uint64_t position) {
+  float key[kHeadDim], value[kHeadDim];
+  for (std::size_t layer = 0; layer < kLayers; ++layer) {
+    for (std::size_t head = 0; head < kHeads; ++head) {
+      for (std::size_t lane = 0; lane < kHeadDim; ++lane) {
+        key[lane] = mark_of(position, layer, head, lane, false);
+        value[lane] = mark_of(position, layer, head, lane, true);
+      }
+      ring.write(active_kernels(), layer, head, position, key, value);
+    }
+  }
+}
+
+float element(const KvRing& ring, const void* data, std::size_t index) {
+  return ring.type() == KvType::f16 ? float_from_half(static_cast<const std::uint16_t*>(data)[index])
+                                    : static_cast<const float*>(data)[index];
+}
+
+// The window of `position` must be exactly max(first, position - window + 1) .. position, oldest first.
+bool window_is_right(const KvRing& ring, std::uint64_t first, std::uint64_t position, std::size_t window) {
+  const std::uint64_t seen = std::min<std::uint64_t>(position - first + 1, window);
+  for (std::size_t layer = 0; layer < kLayers; ++layer) {
+    for (std::size_t head = 0; head < kHeads; ++head) {
+      KvSegment segments[2];
+      const std::size_t count = ring.window(layer, head, position, segments);
+      std::uint64_t expected = position + 1 - seen;
+      for (std::size_t s = 0; s < count; ++s) {
+        for (std::size_t i = 0; i < segments[s].count; ++i, ++expected) {
+          for (std::size_t lane = 0; lane < ring.head_dim_padded(); ++lane) {
+            const std::size_t at = i * ring.head_dim_padded() + lane;
+            const bool real = lane < kHeadDim;   // the padding must be zero: kernels multiply it
+            if (element(ring, segments[s].keys, at) != (real ? mark_of(expected, layer, head, lane, false) : 0.0f) ||
+                element(ring, segments[s].values, at) != (real ? mark_of(expected, layer, head, lane, true) : 0.0f))
+              return false;
+          }
+        }
+      }
+      if (expected != position + 1) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST("tiny windows, thousands of wraps, single steps and passes of many rows") {
+  for (const std::size_t window : {1, 2, 3, 4, 5, 7, 20}) {
+    for (const std::size_t slack : {1, 2, 4, 64}) {
+      for (const KvType type : {KvType::f32, KvType::f16}) {
+        for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{3}, (std::uint64_t{1} << 32) - 50}) {
+          KvRing ring({kLayers, kHeads, kHeadDim, window, slack, type});
+          CHECK_EQ(ring.slots(), window - 1 + slack);
+          ring.reset(first);
+          check::Numbers numbers(window * 100 + slack);
+          std::uint64_t next = first;
+          const std::uint64_t end = first + (slack == 64 ? 700 : 3000) ;
+          while (next < end) {
+            const std::uint64_t rows = 1 + numbers.below(slack);   // all rows of a pass are written before any is read
+            for (std::uint64_t r = 0; r < rows; ++r) write_position(ring, next + r);
+            bool right = true;
+            for (std::uint64_t r = 0; r < rows; ++r) right = right && window_is_right(ring, first, next + r, window);
+            CHECK(right);
+            next += rows;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST("after taking positions back and writing others, nothing of the first remains") {
+  const std::size_t window = 5, slack = 8;
+  KvRing ring({kLayers, kHeads, kHeadDim, window, slack, KvType::f32});
+  ring.reset(0);
+  const std::vector<float> wrong(kHeadDim, 1e9f);
+  for (std::uint64_t position = 0; position < 500; ++position) {
+    for (std::uint64_t draft = 0; draft < slack; ++draft) {
+      for (std::size_t layer = 0; layer < kLayers; ++layer) {
+        for (std::size_t head = 0; head < kHeads; ++head)
+          ring.write(active_kernels(), layer, head, position + draft, wrong.data(), wrong.data());
+      }
+    }
+    write_position(ring, position);
+    CHECK(window_is_right(ring, 0, position, window));
+  }
+}
+
+TEST("reset hides everything older, at any position") {
+  KvRing ring({kLayers, kHeads, kHeadDim, 7, 4, KvType::f32});
+  for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{1} << 40, std::uint64_t{6}}) {
+    ring.reset(first);
+    for (std::uint64_t position = first; position < first + 30; ++position) {
+      write_position(ring, position);
+      CHECK(window_is_right(ring, first, position, 7));
+    }
+  }
+}
+
+TEST("attention over the ring equals naive attention over the window, every kernel set") {
+  constexpr std::size_t head_dim = 16, queries = 2;
+  const float scale = 0.25f;
+  for (const Kernels* kernels : available_kernels()) {
+    for (const std::size_t window : {1, 3, 4, 5, 7}) {
+      KvRing ring({1, 1, head_dim, window, 2, KvType::f32});
+      ring.reset(0);
+      check::Numbers numbers(window);
+      std::vector<std::vector<float>> keys, values;
+      std::vector<float> scratch(queries * 64), out(queries * head_dim);
+      for (std::uint64_t position = 0; position < 300 * window; ++position) {
+        std::vector<float> key(head_dim), value(head_dim), query(queries * head_dim);
+        for (auto* v : {&key, &value, &query}) {
+          for (float& f : *v) f = numbers.between(-2.0f, 2.0f);
+        }
+        ring.write(*kernels, 0, 0, position, key.data(), value.data());
+        keys.push_back(key);
+        values.push_back(value);
+        KvSegment segments[2];
+        const std::size_t count = ring.window(0, 0, position, segments);
+        kernels->attend(query.data(), queries, head_dim, segments, count, KvType::f32, scale, scratch.data(), out.data());
+        const std::size_t first = position + 1 > window ? static_cast<std::size_t>(position + 1 - window) : 0;
+        for (std::size_t q = 0; q < queries; ++q) {
+          std::vector<double> weights;
+          double total = 0.0;
+          for (std::size_t p = first; p <= position; ++p) {
+            double dot = 0.0;
+            for (std::size_t i = 0; i < head_dim; ++i) dot += static_cast<double>(query[q * head_dim + i]) * keys[p][i];
+            weights.push_back(std::exp(dot * scale));
+            total += weights.back();
+          }
+          for (std::size_t i = 0; i < head_dim; ++i) {
+            double expected = 0.0;
+            for (std::size_t p = first; p <= position; ++p) expected += weights[p - first] / total * values[p][i];
+            CHECK_NEAR(out[q * head_dim + i], expected, 1e-5);
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace voxtral_edge
+
+CHECK_MAIN()
