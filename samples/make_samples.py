@@ -3,8 +3,8 @@
   apt-get download asterisk-core-sounds-en-wav && dpkg -x asterisk-core-sounds-en-wav_*.deb asterisk
   python samples/make_samples.py asterisk/usr/share/asterisk/sounds/en_US_f_Allison/digits
 
-Each sample joins single recorded digits ("prompts") in the order, and with the silences, that samples.json lists:
-one human voice, but not one breath; see README.md.
+Each sample joins single recorded digits ("prompts") in the order, and with the silences, that samples.json
+lists: one human voice, but not one breath; see README.md.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import soxr
 from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
-DIGITS = "zero one two three four five six seven eight nine".split()
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 PROMPT_RATE_HZ = 8000
-# The prompts carry up to 0.17 s of room noise before and after the word; 0.006 of full scale is just above it.
+# The prompts carry up to 0.17 s of room noise before and after the word; 0.006 of full scale is just above
+# it.
 SILENCE_LEVEL = 0.006
 KEEP_BEFORE_S, KEEP_AFTER_S = 0.03, 0.05
 LEAD_S, TAIL_S = 0.3, 0.3

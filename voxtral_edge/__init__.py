@@ -11,7 +11,8 @@
                 ...
         stream.finish()
 
-Nothing heavy is imported until it is used: `import voxtral_edge` and the exporter work without the compiled module.
+Nothing heavy is imported until it is used: `import voxtral_edge` and the exporter work without the compiled
+module.
 """
 
 from __future__ import annotations

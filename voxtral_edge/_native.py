@@ -1,4 +1,4 @@
-"""The one place that imports the compiled module, so that everything that does not need it works without it."""
+"""The one place that imports the compiled module: whatever does not need it works without it."""
 
 from __future__ import annotations
 

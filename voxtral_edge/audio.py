@@ -1,7 +1,7 @@
-"""Audio in: files of any rate and channel count, headerless PCM from a pipe, and arrays, to what a stream is fed.
+"""Audio in: files of any rate and channel count, headerless PCM from a pipe, and arrays.
 
-A stream is fed mono samples at 16 kHz, float32 in [-1, 1) or int16. Files are read, mixed down and resampled block
-by block: an hour-long recording never lies in memory as a whole.
+A stream is fed mono samples at 16 kHz, float32 in [-1, 1) or int16. Files are read, mixed down and resampled
+block by block: an hour-long recording never lies in memory as a whole.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SAMPLE_RATE_HZ = 16_000
 MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
 MAX_CHANNELS = 32
-# 1.28 s per block: sixteen tokens, two full encoder batches; long enough to be read fast, short enough that text
-# appears while a slow device works.
+# 1.28 s per block: sixteen tokens, two full encoder batches; long enough to be read fast, short enough that
+# text appears while a slow device works.
 BLOCK_SAMPLES = 16 * 1280
 
 PcmArray = NDArray[np.float32] | NDArray[np.int16]
@@ -44,37 +44,39 @@ _CONTAINER_MAGIC = {
 
 
 def as_pcm(samples: Any) -> PcmArray:
-    """`samples` as a contiguous 1-D float32 or int16 array in native byte order; no scaling, no copy if it fits.
+    """`samples` as a contiguous 1-D float32 or int16 array in native byte order; unscaled; no copy if it fits.
 
-    Accepts float32, float64 (rounded to float32) and int16 arrays of any length ≥ 0. UsageError, saying what to do
-    instead, for lists, bytes, other dtypes and more than one dimension.
+    Accepts float32, float64 (rounded to float32) and int16 arrays of any length ≥ 0. UsageError, saying what
+    to do instead, for lists, bytes, other dtypes and more than one dimension.
     """
     if isinstance(samples, (bytes, bytearray, memoryview)):
         raise UsageError("pcm is bytes; wrap 16-bit samples as numpy.frombuffer(data, dtype='<i2')")
     if not isinstance(samples, np.ndarray):
         raise UsageError(
-            f"pcm is a {type(samples).__name__}; pass a one-dimensional numpy array of float32 (-1..1) or int16 "
-            "at 16 kHz, e.g. numpy.asarray(samples, dtype=numpy.float32)"
+            f"pcm is a {type(samples).__name__}; pass a one-dimensional numpy array of float32 (-1..1) or "
+            "int16 at 16 kHz, e.g. numpy.asarray(samples, dtype=numpy.float32)"
         )
     if samples.ndim != 1:
         raise UsageError(
-            f"pcm has shape {samples.shape}; pass one channel as a one-dimensional array, e.g. pcm.mean(axis=1)"
+            f"pcm has shape {samples.shape}; pass one channel as a one-dimensional array, e.g. "
+            "pcm.mean(axis=1)"
         )
     if samples.dtype.kind == "f" and samples.dtype.itemsize in (4, 8):
         return np.ascontiguousarray(samples, dtype=np.float32)
     if samples.dtype.kind == "i" and samples.dtype.itemsize == 2:
         return np.ascontiguousarray(samples, dtype=np.int16)
     raise UsageError(
-        f"pcm has dtype {samples.dtype}; pass float32 in -1..1 or int16 (int32 samples: (pcm / 2**31).astype('float32'))"
+        f"pcm has dtype {samples.dtype}; pass float32 in -1..1 or int16 "
+        "(int32 samples: (pcm / 2**31).astype('float32'))"
     )
 
 
 class AudioFile:
     """One audio file, read as blocks of mono 16 kHz float32.
 
-    Opens at once: AudioFormatError (file, reason, remedy) if the file is missing, empty, of an unknown format, or
-    outside 1..32 channels and 8..192 kHz. 16-bit samples are scaled by 1/32768; channels are averaged; other rates
-    are resampled with soxr (HQ) as a stream.
+    Opens at once: AudioFormatError (file, reason, remedy) if the file is missing, empty, of an unknown
+    format, or outside 1..32 channels and 8..192 kHz. 16-bit samples are scaled by 1/32768; channels are
+    averaged; other rates are resampled with soxr (HQ) as a stream.
 
     sample_rate_hz, channels, format   as the file declares them
     duration_s      declared length in seconds; what was really read is `frames_read / sample_rate_hz`
@@ -91,8 +93,8 @@ class AudioFile:
             self._file = soundfile.SoundFile(str(self.path))
         except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
             raise AudioFormatError(
-                f"{self.path}: not a readable audio file ({_reason(error)}); wav, flac, ogg and mp3 can be read, "
-                "convert others first, e.g. ffmpeg -i IN -ac 1 -ar 16000 OUT.wav"
+                f"{self.path}: not a readable audio file ({_reason(error)}); wav, flac, ogg and mp3 can be "
+                "read, convert others first, e.g. ffmpeg -i IN -ac 1 -ar 16000 OUT.wav"
             ) from error
         self.sample_rate_hz = int(self._file.samplerate)
         self.channels = int(self._file.channels)
@@ -142,12 +144,13 @@ class AudioFile:
             raise AudioFormatError(f"{self.path}: {self.channels} channels; 1 to {MAX_CHANNELS} can be read")
         if not MIN_RATE_HZ <= self.sample_rate_hz <= MAX_RATE_HZ:
             raise AudioFormatError(
-                f"{self.path}: sample rate {self.sample_rate_hz} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz can be read"
+                f"{self.path}: sample rate {self.sample_rate_hz} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz can "
+                "be read"
             )
         if self._frames_declared <= 0:
             raise AudioFormatError(
-                f"{self.path}: holds no audio ({self.format}, 0 samples); if a recorder was killed while writing, "
-                "let it or ffmpeg write the file again"
+                f"{self.path}: holds no audio ({self.format}, 0 samples); if a recorder was killed while "
+                "writing, let it or ffmpeg write the file again"
             )
         if self._file.format in ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU"):
             self._check_declared_size()
@@ -162,7 +165,8 @@ class AudioFile:
             if declared.isdigit() and int(declared) < 0xFFFF_0000:
                 self.warnings.append(
                     f"{self.path}: truncated: the header declares {int(declared)} bytes of samples, "
-                    f"the file holds {self._frames_declared / self.sample_rate_hz:.2f} s; reading what is there"
+                    f"the file holds {self._frames_declared / self.sample_rate_hz:.2f} s; reading what is "
+                    "there"
                 )
 
     def _resampled(self, block_samples: int) -> Iterator[NDArray[np.float32]]:
@@ -229,8 +233,8 @@ class PcmPipe:
         self._read = getattr(source, "read1", source.read)
 
     def blocks(self, block_samples: int = BLOCK_SAMPLES) -> Iterator[NDArray[np.int16]]:
-        """Yields int16 arrays of 1 to `block_samples` samples. AudioFormatError if the pipe carries a file with a
-        header. Can be iterated once."""
+        """Yields int16 arrays of 1 to `block_samples` samples. AudioFormatError if the pipe carries a file
+        with a header. Can be iterated once."""
         leftover = b""
         checked = False
         while True:
@@ -247,16 +251,16 @@ class PcmPipe:
                 yield np.frombuffer(data[:whole], dtype="<i2").astype(np.int16, copy=False)
         if leftover:
             self.warnings.append(
-                f"{self.name} ended inside a sample (an odd number of bytes): expected headerless 16-bit little-endian "
-                "mono samples at 16 kHz, e.g. from ffmpeg -i IN -f s16le -ac 1 -ar 16000 -"
+                f"{self.name} ended inside a sample (an odd number of bytes): expected headerless 16-bit "
+                "little-endian mono samples at 16 kHz, e.g. from ffmpeg -i IN -f s16le -ac 1 -ar 16000 -"
             )
 
     def _refuse_container(self, data: bytes) -> None:
         for magic, name in _CONTAINER_MAGIC.items():
             if data.startswith(magic):
                 raise AudioFormatError(
-                    f"{self.name} carries a {name} file, not headerless samples; give the file by name, or convert: "
-                    "ffmpeg -i IN -f s16le -ac 1 -ar 16000 - | voxtral-edge transcribe -"
+                    f"{self.name} carries a {name} file, not headerless samples; give the file by name, or "
+                    "convert: ffmpeg -i IN -f s16le -ac 1 -ar 16000 - | voxtral-edge transcribe -"
                 )
 
 

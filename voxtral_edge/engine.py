@@ -40,15 +40,15 @@ def load(
 ) -> Engine:
     """Opens a package and returns an engine for it.
 
-    name_or_dir  name of a bundled model (`bundled_models()`) or a package folder written by `voxtral-edge export`
-    engine       "native" (default) or "onnxruntime" (the same package through onnxruntime; slower, a second opinion)
+    name_or_dir  name of a bundled model (`bundled_models()`) or a package folder made by `voxtral-edge export`
+    engine       "native" (default) or "onnxruntime" (slower; a second opinion on the same package)
     threads      worker threads; None uses the CPUs this process may run on, eight at most
-    kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, and in the decoder f16
-                 unless the package is all fp32 (native engine only)
+    kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, and in the decoder
+                 f16 unless the package is all fp32 (native engine only)
     on_progress  called as on_progress(done_bytes, total_bytes) while weights are read (native engine only)
 
-    UsageError: unknown name, engine, kv_cache or threads < 1. ModelFormatError: the folder holds no valid package.
-    DeviceError: not enough memory, or a missing CPU feature or package.
+    UsageError: unknown name, engine, kv_cache or threads < 1. ModelFormatError: the folder holds no valid
+    package. DeviceError: not enough memory, or a missing CPU feature or package.
     """
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r} is unknown; choose one of: {', '.join(ENGINES)}")
@@ -83,7 +83,8 @@ def find_package(name_or_dir: PathLike) -> Path:
             return folder
         if any((folder / name).is_file() for name in _CHECKPOINT_FILES):
             raise ModelFormatError(
-                f"{folder}: is a checkpoint, not a package; convert it once: voxtral-edge export {folder} -o PACKAGE_DIR"
+                f"{folder}: is a checkpoint, not a package; convert it once: voxtral-edge export {folder} "
+                "-o PACKAGE_DIR"
             )
         raise ModelFormatError(
             f"{folder}: holds no manifest.json, so it is not a package; make one with voxtral-edge export"
@@ -121,7 +122,7 @@ class Engine:
         return str(self._manifest.get("name", self.directory.name))
 
     def info(self) -> dict[str, Any]:
-        """What the engine says of itself (kernels, threads, memory …) and the package's precision per tensor group."""
+        """What the engine says of itself (kernels, threads, memory …) and the package's precisions."""
         details: dict[str, Any] = {"name": self.name, "engine": self.engine, "directory": str(self.directory)}
         details["precision"] = dict(self._manifest.get("precision", {}))
         details.update(self._core.info() if hasattr(self._core, "info") else {})
@@ -130,13 +131,13 @@ class Engine:
     def stream(self, delay_ms: int = DEFAULT_DELAY_MS) -> Stream:
         """A new stream.
 
-        delay_ms: how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400. Longer delays let the model
-        hear more before it decides. UsageError, listing them, for other values.
+        delay_ms: how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400. Longer delays let
+        the model hear more before it decides. UsageError, listing them, for other values.
         """
         return Stream(self.core_stream(delay_tokens(delay_ms)), delay_ms)
 
     def core_stream(self, delay_tokens: int, **options: Any) -> Any:
-        """The native stream object with `options` passed through; for `voxtral_edge.inspect` and benchmarks."""
+        """The native stream object, `options` passed through; for `voxtral_edge.inspect` and benchmarks."""
         return native_module().Stream(self._core, delay_tokens=delay_tokens, **options)
 
     def transcribe(
@@ -147,8 +148,8 @@ class Engine:
     ) -> Transcript:
         """Transcribes a whole recording; the text is exactly what a live stream of it would give.
 
-        audio     a file name (wav, flac, ogg, mp3; any rate and channel count), or a 1-D float32 or int16 array,
-                  16 kHz mono. Files are read block by block, so their length does not matter.
+        audio     a file name (wav, flac, ogg, mp3; any rate and channel count), or a 1-D float32 or int16
+                  array, 16 kHz mono. Files are read block by block, so their length does not matter.
         delay_ms  as in `stream`
         on_event  called with every event as it becomes known
 
@@ -191,7 +192,7 @@ def _transcribe_blocks(
     on_event: Callable[[Event], None] | None,
     warnings: list[str],
 ) -> Transcript:
-    """Feeds every block to a fresh stream and finishes it. `warnings` is read at the end: reading fills it."""
+    """Feeds every block to a fresh stream and finishes it. Reading fills `warnings`: read at the end."""
     builder = TranscriptBuilder()
     samples = 0
 

@@ -1,7 +1,7 @@
 """What a stream reports while it listens. Events are values: nothing in them changes later.
 
-Text is append-only: the concatenation of all `TextEvent.text` is the transcript, and nothing is ever retracted.
-Times are seconds on the time line of the audio that was fed (0.0 is its first sample).
+Text is append-only: the concatenation of all `TextEvent.text` is the transcript, and nothing is ever
+retracted. Times are seconds on the time line of the audio that was fed (0.0 is its first sample).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 class TextEvent:
     """New text, valid UTF-8, to be appended to what came before.
 
-    `token` is the index (from 0, prompt excluded) of the generated token that completed it; one token is 80 ms.
+    `token` is the index (from 0, prompt excluded) of the generated token that completed it; one token is 80
+    ms.
     """
 
     type: ClassVar[str] = "text"
@@ -25,8 +26,8 @@ class TextEvent:
 
 @dataclass(frozen=True, slots=True)
 class WordEvent:
-    """A finished word. `end` is known to about ±80 ms, `start` is an estimate; `probability` is in 0..1 and is
-    the geometric mean over the word's tokens; `token` is the index of its last token."""
+    """A finished word. `end` is known to about ±80 ms, `start` is an estimate; `probability` is in 0..1 and
+    is the geometric mean over the word's tokens; `token` is the index of its last token."""
 
     type: ClassVar[str] = "word"
     text: str
@@ -38,7 +39,8 @@ class WordEvent:
 
 @dataclass(frozen=True, slots=True)
 class SegmentEvent:
-    """The model marked the end of a segment (its end-of-sequence token) at `time` seconds. The stream goes on."""
+    """The model marked the end of a segment (its end-of-sequence token) at `time` seconds. The stream goes
+    on."""
 
     type: ClassVar[str] = "segment"
     time: float
@@ -60,8 +62,8 @@ _EVENT_TYPES: dict[str, type[Any]] = {
 
 
 def event_from_dict(values: Mapping[str, Any]) -> Event:
-    """The event that a dict of the native module (or a line of `--format jsonl`) describes; keys that this version
-    does not know are ignored. ValueError for an unknown type or a missing key."""
+    """The event that a dict of the native module (or a line of `--format jsonl`) describes; keys that this
+    version does not know are ignored. ValueError for an unknown type or a missing key."""
     kind = _EVENT_TYPES.get(str(values.get("type")))
     if kind is None:
         raise ValueError(

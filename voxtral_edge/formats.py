@@ -19,7 +19,8 @@ _WORD_OBJECT = re.compile(
 
 
 def to_txt(transcript: Transcript, words: bool = False) -> str:
-    """The plain text and a line end; with `words`, one line per word: start, end (seconds) and word, tab-separated."""
+    """The plain text and a line end; with `words`, one line per word: start, end (seconds) and word,
+    tab-separated."""
     if words:
         return "".join(f"{w.start:.2f}\t{w.end:.2f}\t{w.text}\n" for w in transcript.words)
     return transcript.text.strip() + "\n"
@@ -46,7 +47,8 @@ def to_vtt(transcript: Transcript, words: bool = False) -> str:
 
 
 def to_dict(transcript: Transcript, **about: Any) -> dict[str, Any]:
-    """A JSON-ready dict: `about` first (file, model, …), then duration_s, language, text, segments with words."""
+    """A JSON-ready dict: `about` first (file, model, …), then duration_s, language, text, segments with
+    words."""
     result: dict[str, Any] = dict(about)
     result["duration_s"] = round(transcript.duration_s, 3)
     result["language"] = transcript.language
@@ -97,7 +99,8 @@ def _word_dict(word: Word) -> dict[str, Any]:
 
 
 def _srt_text(text: str) -> str:
-    """SubRip has no escapes: players read <b>, {\\an8} and the arrow as markup. Look-alikes keep the text readable."""
+    """SubRip has no escapes: players read <b>, {\\an8} and the arrow as markup. Look-alikes keep the text
+    readable."""
     return text.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{", "(").replace("}", ")")
 
 
@@ -110,8 +113,8 @@ def _vtt_lines(text: str) -> str:
 
 
 def _vtt_words(segment: Segment, start: float, end: float) -> str:
-    """The cue's lines with a time stamp before each word but the first. WebVTT wants the stamps strictly inside the
-    cue and strictly increasing, so words that share a time share a stamp."""
+    """The cue's lines with a time stamp before each word but the first. WebVTT wants the stamps strictly
+    inside the cue and strictly increasing, so words that share a time share a stamp."""
     body = "\n".join(wrap_lines(segment.text))
     parts: list[str] = []
     cursor, previous = 0, start

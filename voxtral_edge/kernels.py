@@ -14,7 +14,8 @@ def available() -> list[str]:
 
 
 def active() -> str:
-    """The kernel set in use: VOXTRAL_EDGE_ISA if set (DeviceError if this CPU lacks it), else the best available."""
+    """The kernel set in use: VOXTRAL_EDGE_ISA if set (DeviceError if this CPU lacks it), else the best
+    available."""
     return str(native_module().kernels_active())
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-# Subtitle practice (two lines of 42 characters, seven seconds at most, broadcasters' guides agree on all three).
+# Subtitle practice (two lines of 42 characters, seven seconds at most, broadcasters' guides agree on all
+# three).
 MAX_LINE_CHARACTERS = 42
 MAX_SEGMENT_LINES = 2
 MAX_SEGMENT_SECONDS = 7.0
@@ -69,11 +70,11 @@ def segments_from_words(
     breaks: Sequence[float] = (),
     duration_s: float | None = None,
 ) -> list[Segment]:
-    """Groups words into segments: at the model's own `breaks` (seconds), long pauses, sentence ends, and whenever
-    two lines of 42 characters or seven seconds are full.
+    """Groups words into segments: at the model's own `breaks` (seconds), long pauses, sentence ends, and
+    whenever two lines of 42 characters or seven seconds are full.
 
-    `text` is the transcript the words came from; segments are cut out of it, so that languages written without
-    spaces keep their spelling. Without words, all of `text` is one segment from 0 to `duration_s`.
+    `text` is the transcript the words came from; segments are cut out of it, so that languages written
+    without spaces keep their spelling. Without words, all of `text` is one segment from 0 to `duration_s`.
     """
     if not words:
         stripped = text.strip()
@@ -112,7 +113,8 @@ def wrap_lines(text: str, width: int = MAX_LINE_CHARACTERS) -> list[str]:
 
 
 def _locate(words: Sequence[Word], text: str) -> list[tuple[int, int]]:
-    """Where each word stands in `text`, as (first, past-the-end) characters; (-1, -1) if a word is not in it."""
+    """Where each word stands in `text`, as (first, past-the-end) characters; (-1, -1) if a word is not in
+    it."""
     spans: list[tuple[int, int]] = []
     cursor = 0
     for word in words:
@@ -125,7 +127,8 @@ def _locate(words: Sequence[Word], text: str) -> list[tuple[int, int]]:
 
 
 def _slice(words: Sequence[Word], spans: Sequence[tuple[int, int]], text: str, first: int, last: int) -> str:
-    """The text of words[first:last]: cut from the transcript where they were found there, else joined by spaces."""
+    """The text of words[first:last]: cut from the transcript where they were found there, else joined by
+    spaces."""
     if spans[first][0] < 0:
         return " ".join(word.text for word in words[first:last])
     return text[spans[first][0] : spans[last - 1][1]]

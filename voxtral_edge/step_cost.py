@@ -1,9 +1,9 @@
 """What one 80 ms step of a model must read from memory: the floor under its time on any device.
 
-Per step every weight is read once (one decoder position, one token's worth of encoder frames), and with them the
-attention state (the keys and values of the past). Small devices are bound by these reads, so bytes / bandwidth is
-the least a step can take; arithmetic, attention and synchronisation come on top. All figures follow from the model's
-dimensions and the package format.
+Per step every weight is read once (one decoder position, one token's worth of encoder frames), and with them
+the attention state (the keys and values of the past). Small devices are bound by these reads, so bytes /
+bandwidth is the least a step can take; arithmetic, attention and synchronisation come on top. All figures
+follow from the model's dimensions and the package format.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 F16_BYTES, F32_BYTES = 2, 4
-# What the native engine keeps with kv_cache="auto" in a quantised package: encoder exact, decoder in half precision.
+# What the native engine keeps with kv_cache="auto" in a quantised package: encoder exact, decoder in half
+# precision.
 ENCODER_KV_BYTES, DECODER_KV_BYTES = F32_BYTES, F16_BYTES
 
 
@@ -39,8 +40,8 @@ class StepCost:
 
 
 def cost_of_manifest(manifest: Mapping[str, Any]) -> StepCost:
-    """The cost of a package, from its manifest: tensors that no graph uses (the delay MLPs, run once per stream) are
-    not read per step."""
+    """The cost of a package, from its manifest: tensors that no graph uses (the delay MLPs, run once per
+    stream) are not read per step."""
     weights = sum(int(entry["bytes"]) for entry in manifest["tensors"].values() if entry["graphs"])
     config, audio = manifest["config"], manifest["audio"]
     encoder, decoder = config["encoder"], config["decoder"]
@@ -52,8 +53,8 @@ def cost_of_manifest(manifest: Mapping[str, Any]) -> StepCost:
 
 
 def cost_of_full_model(precision: str) -> StepCost:
-    """The cost of Voxtral Mini 4B Realtime in a precision (fp32, fp16, int8, int4), from its published dimensions;
-    neither checkpoint nor package is needed."""
+    """The cost of Voxtral Mini 4B Realtime in a precision (fp32, fp16, int8, int4), from its published
+    dimensions; neither checkpoint nor package is needed."""
     from voxtral_edge.export.package_layout import plan_layout
     from voxtral_edge.export.precision import resolve_precision
     from voxtral_edge.export.schema import tensor_specs

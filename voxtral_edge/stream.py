@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """One live stream on an engine; make it with `Engine.stream`. Several streams may share an engine, each used by
-    one thread at a time.
+    """One live stream on an engine; make it with `Engine.stream`. Several streams may share an engine, each
+    used by one thread at a time.
 
-    Whatever the sizes of the pieces that are fed, the text is the same, token for token. Text for a word can appear
-    once `delay_ms` of audio after its end has been fed, or after `flush` or `finish`.
+    Whatever the sizes of the pieces that are fed, the text is the same, token for token. Text for a word can
+    appear once `delay_ms` of audio after its end has been fed, or after `flush` or `finish`.
 
-    As a context manager it frees its memory (for the 4B model up to 1 GB of attention state) on leaving the block;
-    `text`, `token_ids` and `stats()` keep their last values. Leaving does not finish: call `finish` inside.
+    As a context manager it frees its memory (for the 4B model up to 1 GB of attention state) on leaving the
+    block; `text`, `token_ids` and `stats()` keep their last values. Leaving does not finish: call `finish`
+    inside.
     """
 
     def __init__(self, core_stream: Any, delay_ms: int) -> None:
@@ -42,19 +43,20 @@ class Stream:
     def feed(self, pcm: Any) -> list[Event]:
         """Adds audio and returns what became known through it.
 
-        pcm: 1-D numpy array, 16 kHz mono, any length ≥ 0; float32 in [-1, 1) or int16. NaN and infinite samples are
-        taken as silence and counted in `stats()`. UsageError for other types, and after `finish`.
+        pcm: 1-D numpy array, 16 kHz mono, any length ≥ 0; float32 in [-1, 1) or int16. NaN and infinite
+        samples are taken as silence and counted in `stats()`. UsageError for other types, and after `finish`.
         """
         samples = as_pcm(pcm)
         return _events(self._open().feed(samples))
 
     def flush(self) -> list[Event]:
-        """Emits what is still behind the delay, as if silence followed; the stream stays open for more audio."""
+        """Emits what is still behind the delay, as if silence followed; the stream stays open for more
+        audio."""
         return _events(self._open().flush())
 
     def finish(self) -> list[Event]:
-        """Ends the audio: pads it as the model was trained, and returns the last events; the very last one is the
-        `FinalEvent`. Feeding afterwards is a UsageError until `reset`."""
+        """Ends the audio: pads it as the model was trained, and returns the last events; the very last one is
+        the `FinalEvent`. Feeding afterwards is a UsageError until `reset`."""
         return _events(self._open().finish())
 
     def reset(self) -> None:

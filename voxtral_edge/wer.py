@@ -12,8 +12,8 @@ _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 
 
 def normalize(text: str) -> str:
-    """Lower case, curly apostrophes made straight, everything but letters, digits and inner apostrophes dropped,
-    single spaces. Numbers are not spelled out: references must be written as the model writes."""
+    """Lower case, curly apostrophes made straight, everything but letters, digits and inner apostrophes
+    dropped, single spaces. Numbers are not spelled out: references must be written as the model writes."""
     text = unicodedata.normalize("NFC", text).lower().replace("’", "'").replace("‘", "'")
     return " ".join(_LONE_APOSTROPHE.sub(" ", _NOT_A_LETTER.sub(" ", text)).split())
 
@@ -47,8 +47,8 @@ class WordErrors:
 
     @property
     def rate(self) -> float:
-        """Errors per reference word: 0.1 is a word error rate of 10 %. Can pass 1. Zero reference words: 0.0 if
-        nothing was heard either, else infinity."""
+        """Errors per reference word: 0.1 is a word error rate of 10 %. Can pass 1. Zero reference words: 0.0
+        if nothing was heard either, else infinity."""
         if self.words:
             return self.errors / self.words
         return float("inf") if self.errors else 0.0
@@ -66,8 +66,9 @@ def pad_text_flips(
 ) -> int:
     """How often exactly one of two runs over the same audio said text where the other kept silent.
 
-    Both sequences hold one token id per 80 ms; `control_ids` are those that say nothing (pad, word mark, …). This is
-    what quantisation hurts first: the decision when to speak. Where one run is longer, its text tokens count too.
+    Both sequences hold one token id per 80 ms; `control_ids` are those that say nothing (pad, word mark, …).
+    This is what quantisation hurts first: the decision when to speak. Where one run is longer, its text
+    tokens count too.
     """
     shared = min(len(reference_ids), len(other_ids))
     flips = sum((reference_ids[i] in control_ids) != (other_ids[i] in control_ids) for i in range(shared))

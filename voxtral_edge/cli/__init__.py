@@ -1,1 +1,2 @@
-"""The command line: one module per subcommand, each with `add_arguments(parser)` and `run(args) -> exit code`."""
+"""The command line: one module per subcommand, each with `add_arguments(parser)` and `run(args) -> exit
+code`."""

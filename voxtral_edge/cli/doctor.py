@@ -1,11 +1,11 @@
 """Says what this machine has, and whether the 4B model can keep up with live speech on it.
 
-  voxtral-edge doctor                  facts, and the prediction for the 4B model; no model needs to be downloaded
+  voxtral-edge doctor                  facts, and the prediction for the 4B model (nothing is downloaded)
   voxtral-edge doctor -m PACKAGE_DIR   the same prediction for a package of yours
   voxtral-edge doctor --json           everything for programs
 
-The prediction is the time to read from memory what a step of 80 ms must read, at the speed measured here. No program
-can be faster; a real one needs more, so a margin is asked for.
+The prediction is the time to read from memory what a step of 80 ms must read, at the speed measured here. No
+program can be faster; a real one needs more, so a margin is asked for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
 from voxtral_edge.step_cost import StepCost, cost_of_full_model, cost_of_manifest
 
 PRECISIONS = ("int4", "int8")
-# Kernels reach 85 to 98 % of the read bandwidth at one row; attention, quantising and synchronising come on top.
+# Kernels reach 85 to 98 % of the read bandwidth at one row; attention, quantising and synchronising come on
+# top.
 MARGIN = 1.3
 # Interpreter, audio buffers, scratch rows and the operating system's own needs.
 OTHER_MEMORY_BYTES = 500_000_000
@@ -135,7 +136,8 @@ def predict(model: str, cost: StepCost, read_gbps: float, total_memory_bytes: in
 
 
 def _self_test() -> dict[str, Any]:
-    """One second of silence through a bundled model: proves that kernels, threads and package work together."""
+    """One second of silence through a bundled model: proves that kernels, threads and package work
+    together."""
     names = bundled_models()
     if not names:
         return {"ok": False, "detail": "no bundled model is installed"}
@@ -185,7 +187,8 @@ def _prediction_lines(predictions: list[Prediction], read_gbps: float, model: st
     cost = predictions[0].cost
     what = f"Package {model}" if model else "Voxtral Mini 4B Realtime"
     lines = [
-        f"{what}, predicted from memory reads at {read_gbps:.1f} GB/s (a step is {cost.step_ms:.0f} ms of audio)",
+        f"{what}, predicted from memory reads at {read_gbps:.1f} GB/s (a step is {cost.step_ms:.0f} ms of "
+        "audio)",
         "",
         f"  {'':<10}{'reads per step':>16}{'ms per step':>16}{'memory':>10}   verdict",
         f"  {'':<10}{'start → full':>16}{'start → full':>16}{'':>10}",
@@ -196,8 +199,8 @@ def _prediction_lines(predictions: list[Prediction], read_gbps: float, model: st
         lines.append(f"  {item.model:<10}{reads:>16}{times:>16}{_gb(item.memory_bytes):>10}   {item.verdict}")
     lines += [
         "",
-        f"  start: a fresh stream; full: after {_minutes(cost.window_seconds)}, when the attention window is full.",
-        f'  A floor, not a measurement of speech: "keeps up live" wants it under {cost.step_ms / MARGIN:.0f} ms.',
+        f"  start: fresh stream; full: after {_minutes(cost.window_seconds)}, when the attention window is full.",
+        f'  A floor, not a measurement: "keeps up live" wants it under {cost.step_ms / MARGIN:.0f} ms.',
     ]
     return lines
 

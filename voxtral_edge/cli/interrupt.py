@@ -15,8 +15,8 @@ Block = TypeVar("Block")
 
 
 class Interruptible:
-    """While active, the first Ctrl-C ends `blocks()` instead of tearing down the computation; the second one raises
-    KeyboardInterrupt. While waiting for input, Ctrl-C takes effect at once.
+    """While active, the first Ctrl-C ends `blocks()` instead of tearing down the computation; the second one
+    raises KeyboardInterrupt. While waiting for input, Ctrl-C takes effect at once.
 
     interrupted   whether Ctrl-C was pressed
     """

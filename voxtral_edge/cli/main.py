@@ -16,8 +16,8 @@ from voxtral_edge.errors import UsageError, VoxtralEdgeError
 
 EXIT_DONE, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
-# Name -> (module, one line of help). A module is imported only when its command runs: `export` must work without the
-# compiled module, and `--help` must be instant.
+# Name -> (module, one line of help). A module is imported only when its command runs: `export` must work
+# without the compiled module, and `--help` must be instant.
 COMMANDS: dict[str, tuple[str, str]] = {
     "transcribe": (
         "voxtral_edge.cli.transcribe",
@@ -50,12 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return _reader_went_away()
-    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for users unless asked for
+    except Exception as error:  # the last line of defence: no traceback for users unless asked for
         return _report(error, debug)
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser; of the subcommands only the one that `arguments` names is imported and given its options."""
+    """The parser; of the subcommands only the one that `arguments` names is imported and given its
+    options."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="full traceback on errors"
@@ -101,14 +102,14 @@ def _report(error: Exception, debug: bool) -> int:
     elif isinstance(error, OSError):
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     else:
-        message = f"internal error ({type(error).__name__}: {error}); run again with --debug and report what it prints"
+        message = f"internal error ({type(error).__name__}: {error}); report what --debug prints"
     print(f"voxtral-edge: error: {' '.join(message.split())}", file=sys.stderr)
     return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
 
 
 def _reader_went_away() -> int:
-    """`voxtral-edge … | head -1`: whoever read our output has enough. Not an error; and Python's flush at exit must
-    not complain either, so standard output is pointed at nothing."""
+    """`voxtral-edge … | head -1`: whoever read our output has enough. Not an error; and Python's flush at
+    exit must not complain either, so standard output is pointed at nothing."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_DONE
 

@@ -54,7 +54,9 @@ def plan_jobs(sources: Sequence[str], output: str | None, file_format: str, word
         return [Job(sources[0], target)]
     if target.exists() and not target.is_dir():
         raise UsageError(f"{output}: is a file; several transcripts need a folder: -o DIR")
-    return [Job(source, path) for source, path in zip(sources, _names(sources, target, file_format))]
+    return [
+        Job(source, path) for source, path in zip(sources, _names(sources, target, file_format), strict=True)
+    ]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -77,8 +79,9 @@ def write_whole(path: Path, text: str) -> None:
 class Sink:
     """Turns one job's events and transcript into output, in one of FORMATS.
 
-    Live formats (txt without word times, jsonl) on standard output are printed event by event; everything else when
-    the transcript is complete. `several`: more than one job shares standard output, so each is named.
+    Live formats (txt without word times, jsonl) on standard output are printed event by event; everything
+    else when the transcript is complete. `several`: more than one job shares standard output, so each is
+    named.
     """
 
     def __init__(self, job: Job, file_format: str, words: bool, several: bool, about: dict[str, Any]) -> None:
@@ -117,7 +120,8 @@ class Sink:
             self._print_text(event.text)
 
     def finish(self, transcript: Transcript) -> dict[str, Any] | None:
-        """Writes what is left. Returns the document instead where JSON documents must be put into one list."""
+        """Writes what is left. Returns the document instead where JSON documents must be put into one
+        list."""
         if self._live and self._format == "txt":
             rest = transcript.text.lstrip()[len(self._printed) :]
             self._print_text(rest)
@@ -165,7 +169,7 @@ def _names(sources: Sequence[str], folder: Path, file_format: str) -> list[Path]
     stems = ["stdin" if source == STDIN else Path(source).stem for source in sources]
     names = [
         f"{stem if stems.count(stem) == 1 else Path(source).name}.{file_format}"
-        for source, stem in zip(sources, stems)
+        for source, stem in zip(sources, stems, strict=True)
     ]
     for name in names:
         if names.count(name) > 1:

@@ -4,8 +4,9 @@
   voxtral-edge transcribe a.flac b.mp3 --format srt -o subtitles/
   arecord -q -f S16_LE -r 16000 -c 1 | voxtral-edge transcribe -     live, from a microphone
 
-Files: wav, flac, ogg, mp3; any sample rate from 8 to 192 kHz, 1 to 32 channels. Standard input: 16-bit little-endian
-mono samples at 16 kHz without a header. Ctrl-C ends a live transcription and still prints what was heard.
+Files: wav, flac, ogg, mp3; any sample rate from 8 to 192 kHz, 1 to 32 channels. Standard input: 16-bit
+little-endian mono samples at 16 kHz without a header. Ctrl-C ends a live transcription and still prints what
+was heard.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--progress",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="position, real-time factor and time left on stderr (default: for long files, if stderr is a terminal)",
+        help="position, real-time factor and time left on stderr (default: long files, on a terminal)",
     )
 
 
@@ -109,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
 def _transcribe(
     engine: Engine, job: Job, sink: Sink, args: argparse.Namespace
 ) -> tuple[dict[str, Any] | None, bool]:
-    """Transcribes one job. Returns the JSON document if the caller must print it, and whether Ctrl-C was pressed."""
+    """Transcribes one job. Returns the JSON document if the caller must print it, and whether Ctrl-C was
+    pressed."""
     source = _source(job)
     builder = TranscriptBuilder()
     blocks: Iterator[PcmArray] = source.blocks()
@@ -128,7 +130,8 @@ def _transcribe(
                 samples += len(block)
                 take(stream.feed(block))
                 progress.update(samples / SAMPLE_RATE_HZ)
-            # An interrupted microphone was meant to end here: say the last words. An interrupted file was not.
+            # An interrupted microphone was meant to end here: say the last words. An interrupted file was
+            # not.
             if not interruptible.interrupted or job.source == STDIN:
                 take(stream.finish())
         finally:
