@@ -12,15 +12,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxtral_edge.errors import AudioFormatError, DeviceError, UsageError
-
-if TYPE_CHECKING:
-    from typing import Self
 
 SAMPLE_RATE_HZ = 16_000
 MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
@@ -44,7 +41,7 @@ _CONTAINER_MAGIC = {
 
 
 def as_pcm(samples: Any) -> PcmArray:
-    """`samples` as a contiguous 1-D float32 or int16 array in native byte order; unscaled; no copy if it fits.
+    """`samples` as a contiguous 1-D float32 or int16 array in native byte order, unscaled.
 
     Accepts float32, float64 (rounded to float32) and int16 arrays of any length ≥ 0. UsageError, saying what
     to do instead, for lists, bytes, other dtypes and more than one dimension.
@@ -107,7 +104,7 @@ class AudioFile:
             self._file.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> AudioFile:
         return self
 
     def __exit__(

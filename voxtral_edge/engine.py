@@ -40,11 +40,11 @@ def load(
 ) -> Engine:
     """Opens a package and returns an engine for it.
 
-    name_or_dir  name of a bundled model (`bundled_models()`) or a package folder made by `voxtral-edge export`
+    name_or_dir  a bundled model (`bundled_models()`) or a package folder made by `voxtral-edge export`
     engine       "native" (default) or "onnxruntime" (slower; a second opinion on the same package)
     threads      worker threads; None uses the CPUs this process may run on, eight at most
-    kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, and in the decoder
-                 f16 unless the package is all fp32 (native engine only)
+    kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, in the decoder f16
+                 unless the package is all fp32 (native engine only)
     on_progress  called as on_progress(done_bytes, total_bytes) while weights are read (native engine only)
 
     UsageError: unknown name, engine, kv_cache or threads < 1. ModelFormatError: the folder holds no valid

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from voxtral_edge.audio import as_pcm
 from voxtral_edge.errors import UsageError
 from voxtral_edge.events import Event, event_from_dict
-
-if TYPE_CHECKING:
-    from typing import Self
 
 
 class Stream:
@@ -32,7 +29,7 @@ class Stream:
         self._last_stats: dict[str, Any] = {}
         self.delay_ms = delay_ms
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Stream:
         return self
 
     def __exit__(

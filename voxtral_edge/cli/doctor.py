@@ -199,7 +199,7 @@ def _prediction_lines(predictions: list[Prediction], read_gbps: float, model: st
         lines.append(f"  {item.model:<10}{reads:>16}{times:>16}{_gb(item.memory_bytes):>10}   {item.verdict}")
     lines += [
         "",
-        f"  start: fresh stream; full: after {_minutes(cost.window_seconds)}, when the attention window is full.",
+        f"  start: fresh stream; full: attention window full, after {_minutes(cost.window_seconds)}.",
         f'  A floor, not a measurement: "keeps up live" wants it under {cost.step_ms / MARGIN:.0f} ms.',
     ]
     return lines

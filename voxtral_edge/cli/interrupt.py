@@ -6,10 +6,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from typing import Self
+from typing import Any, TypeVar
 
 Block = TypeVar("Block")
 
@@ -27,7 +24,7 @@ class Interruptible:
         self._previous: Any = None
         self._installed = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Interruptible:
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._on_signal)
             self._installed = True

@@ -55,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser; of the subcommands only the one that `arguments` names is imported and given its
-    options."""
+    """The parser; of the subcommands only the one that `arguments` names is imported."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="full traceback on errors"

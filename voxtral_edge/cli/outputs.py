@@ -120,8 +120,7 @@ class Sink:
             self._print_text(event.text)
 
     def finish(self, transcript: Transcript) -> dict[str, Any] | None:
-        """Writes what is left. Returns the document instead where JSON documents must be put into one
-        list."""
+        """Writes what is left. Returns the document instead where JSON documents share one list."""
         if self._live and self._format == "txt":
             rest = transcript.text.lstrip()[len(self._printed) :]
             self._print_text(rest)

@@ -23,8 +23,7 @@ def minutes(seconds: float) -> str:
 
 
 def progress_line(done_s: float, total_s: float | None, elapsed_s: float) -> str:
-    """One line such as `12:31 of 1:00:00  21 %  RTF 0.42  ETA 19:56`; without a known total, position and
-    RTF.
+    """One line such as `12:31 of 1:00:00  21 %  RTF 0.42  ETA 19:56`; else position and RTF.
 
     RTF, the real-time factor, is seconds of work per second of audio: below 1 is faster than real time.
     """
@@ -39,8 +38,7 @@ def progress_line(done_s: float, total_s: float | None, elapsed_s: float) -> str
 class Progress:
     """Prints progress to stderr: one line rewritten in place on a terminal, else a line now and then.
 
-    total_s: seconds of audio, None if unknown; enabled: False makes every call do nothing; label: before the
-    numbers.
+    total_s: seconds of audio, None if unknown; enabled: False makes every call do nothing; label: shown first.
     """
 
     def __init__(
