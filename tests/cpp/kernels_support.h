@@ -48,7 +48,7 @@ class GuardedMemory {
     const std::size_t length = (bytes + page - 1) / page * page;
     mapped_ = length + 2 * page;
     base_ = static_cast<std::uint8_t*>(mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (base_ == MAP_FAILED || mprotect(base_ + page, length, PROT_READ | PROT_WRITE) != 0)
+    if (base_ == MAP_FAILED || (length > 0 && mprotect(base_ + page, length, PROT_READ | PROT_WRITE) != 0))
       throw std::runtime_error("no guarded memory");
     data_ = base_ + page + (at == At::end ? length - bytes : 0);
   }
