@@ -10,6 +10,7 @@ import json
 import math
 import os
 import stat
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def _check_tensors(manifest: dict[str, Any]) -> None:
             _check_quantization(entry, where, tensors)
     for spans in ranges.values():
         spans.sort()
-        for (_, end, name), (start, _, following) in zip(spans, spans[1:], strict=False):
+        for (_, end, name), (start, _, following) in pairwise(spans):
             _check(end <= start, f"tensors {name!r} and {following!r} overlap")
 
 

@@ -1,0 +1,46 @@
+"""Check a package: hashes, tensor table against graphs, finite values, agreement of both engines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from voxtral_edge.verify import FAILED, NOT_RUN, PASSED, Check, verify
+
+MARKS = {PASSED: "ok", FAILED: "FAILED", NOT_RUN: "not run"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("directory", help="package folder (or the name of a bundled model)")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    parser.add_argument(
+        "--no-engines", action="store_true", help="do not load the engines (large packages, small machines)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the checks and print one line each; 0 when none failed, else 1."""
+    report = verify(
+        _directory(args.directory), engines=not args.no_engines, on_check=None if args.json else _print
+    )
+    if args.json:
+        print(json.dumps(report.to_dict(), indent=1))
+        return 0 if report.ok else 1
+    failed = sum(check.status == FAILED for check in report.checks)
+    left_out = sum(check.status == NOT_RUN for check in report.checks)
+    verdict = f"{failed} of {len(report.checks)} checks failed" if failed else "the package is sound"
+    print(f"{report.directory}: {verdict}" + (f"; {left_out} not run" if left_out else ""))
+    return 0 if report.ok else 1
+
+
+def _print(check: Check) -> None:
+    print(f"{MARKS[check.status]:8}{check.name:22}  {check.detail}", flush=True, file=sys.stdout)
+
+
+def _directory(name: str) -> str:
+    """A bundled model's folder for its name; anything else is taken as a path, and judged by the checks."""
+    from voxtral_edge.engine import bundled_models, find_package
+
+    return str(find_package(name)) if name in bundled_models() else name
