@@ -163,8 +163,9 @@ def _all_finite(path: Path, entry: dict[str, Any]) -> bool:
     with open(path, "rb") as file:
         file.seek(entry["offset"])
         while left:
-            piece = file.read(min(CHUNK_BYTES, left))
-            if not piece:
+            wanted = min(CHUNK_BYTES, left)
+            piece = file.read(wanted)
+            if len(piece) < wanted:
                 raise ModelFormatError(f"'{path.name}' ends before the tensor does")
             left -= len(piece)
             if ((np.frombuffer(piece, kind) & exponent) == exponent).any():

@@ -17,7 +17,7 @@ with different ones (onnxruntime on aarch64 may quantise whole rows); single ste
 wrong kernel gives 1.
 """
 PEAK = 8.0
-"""How much further than the rms a single logit may move: the largest of 131,072 Gaussian ones moves 4.5 times."""
+"""How many times the limit a single logit may move: the largest of 131,072 Gaussian ones moves 4.5 rms."""
 
 
 @dataclass(frozen=True)
