@@ -20,6 +20,11 @@ constexpr std::uint64_t kMostBytesPerRead = std::uint64_t{1} << 30;
 
 std::string reason(int error) { return std::generic_category().message(error); }
 
+// The system would silently open what stands before the zero byte.
+void refuse_zero_bytes(const std::string& path) {
+  if (path.find('\0') != std::string::npos) throw Error(ErrorCode::model_format, "a path with a zero byte is refused");
+}
+
 OpenFile open_at(int folder, const std::string& path, const std::string& name) {
   // O_NONBLOCK: opening a pipe must not wait for a writer. It means nothing for regular files.
   const int descriptor = ::openat(folder, path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
@@ -58,12 +63,10 @@ FileDescriptor::~FileDescriptor() {
 }
 
 FileDescriptor open_folder(const std::string& path) {
-  int descriptor = -1, error = ENOENT;
-  if (path.find('\0') == std::string::npos) {
-    descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    error = errno;
-  }
+  refuse_zero_bytes(path);
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor >= 0) return FileDescriptor(descriptor);
+  const int error = errno;
   const std::string what = error == ENOENT    ? "there is no such folder"
                            : error == ENOTDIR ? "not a folder"
                                               : "cannot be opened: " + reason(error);
@@ -86,7 +89,7 @@ OpenFile open_file(const FileDescriptor& folder, const std::string& name) {
 }
 
 OpenFile open_file(const std::string& path) {
-  if (path.find('\0') != std::string::npos) throw Error(ErrorCode::model_format, "a path with a zero byte is refused");
+  refuse_zero_bytes(path);
   return open_at(AT_FDCWD, path, path);
 }
 

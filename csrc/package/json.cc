@@ -51,7 +51,10 @@ std::string JsonValue::describe() const {
     case JsonType::null: return "null";
     case JsonType::boolean: return node().boolean ? "true" : "false";
     case JsonType::integer: return std::to_string(node().integer);
-    case JsonType::number: return number_text(node().number);
+    case JsonType::number: {
+      const std::string text = number_text(node().number);
+      return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;  // 32.0 is no integer: show why
+    }
     case JsonType::string: return json_quoted({node().text, node().length});
     case JsonType::array: return "an array of " + std::to_string(node().length);
     case JsonType::object: return "an object of " + std::to_string(node().length);

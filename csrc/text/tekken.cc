@@ -91,8 +91,9 @@ void Tekken::read_pieces(const JsonValue& vocab, std::size_t count) {
     entry.at("rank").as_integer(static_cast<std::int64_t>(rank), static_cast<std::int64_t>(rank));
     const JsonValue piece = entry.at("token_bytes");
     const std::string_view text = piece.as_string();
-    if (text.empty() || text.size() / 4 * 3 > kMostPieceBytes) piece.fail("a piece must have 1 to 65536 bytes");
     if (!append_base64(text, pieces_)) piece.fail_expected("base64 with padding");
+    const std::size_t bytes = pieces_.size() - offsets_.back();
+    if (bytes == 0 || bytes > kMostPieceBytes) piece.fail("a piece must have 1 to 65536 bytes");
     offsets_.push_back(static_cast<std::uint32_t>(pieces_.size()));  // fits: less than the file's 64 MiB in all
   }
   pieces_.shrink_to_fit();

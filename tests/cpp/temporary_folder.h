@@ -43,4 +43,11 @@ inline void write_file(const std::string& path, const std::string& content) {
   if (!out) throw std::runtime_error("cannot write " + path);
 }
 
+// The first `from` in `text` becomes `to`; it must be there, so that a test cannot silently change nothing.
+inline std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const std::size_t at = text.find(from);
+  if (at == std::string::npos) throw std::runtime_error("nothing to replace: " + from);
+  return text.replace(at, from.size(), to);
+}
+
 }  // namespace voxtral_edge::check

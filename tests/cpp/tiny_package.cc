@@ -10,6 +10,7 @@
 
 #include "kernels/half.h"
 #include "package/expected_tensors.h"
+#include "random_choices.h"
 #include "temporary_folder.h"
 
 namespace voxtral_edge::check {
@@ -18,24 +19,11 @@ namespace {
 
 constexpr std::size_t kBlock = 32;
 
-// splitmix64: the same numbers on every machine, unlike the distributions of <random>.
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t next() {
-    std::uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
-  double uniform() { return (static_cast<double>(next() >> 11) + 0.5) * 0x1p-53; }
-  float normal() {
-    return static_cast<float>(std::sqrt(-2.0 * std::log(uniform())) * std::cos(2.0 * std::numbers::pi * uniform()));
-  }
-
- private:
-  std::uint64_t state_;
-};
+// Standard normal by Box and Muller: the same numbers on every machine, unlike <random>'s distributions.
+float normal(RandomChoices& random) {
+  const double radius = std::sqrt(-2.0 * std::log(random.uniform()));
+  return static_cast<float>(radius * std::cos(2.0 * std::numbers::pi * random.uniform()));
+}
 
 template <class T>
 void append(std::string& out, const T* values, std::size_t count) {
@@ -47,7 +35,7 @@ bool ends_with(const std::string& text, std::string_view end) {
 }
 
 // Scales of the golden checkpoint: gains away from one, loud delay conditioning, matrices that keep the variance.
-std::vector<float> random_values(const ExpectedTensor& tensor, Random& random) {
+std::vector<float> random_values(const ExpectedTensor& tensor, RandomChoices& random) {
   std::size_t count = 1, fan_in = 1;
   for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
     count *= tensor.shape[i];
@@ -59,7 +47,7 @@ std::vector<float> random_values(const ExpectedTensor& tensor, Random& random) {
   if (tensor.name == "decoder.embedding.weight") deviation = 0.6;
   if (tensor.name.find(".delay.") != std::string::npos) deviation = 1.5 / std::sqrt(static_cast<double>(fan_in));
   std::vector<float> values(count);
-  for (float& value : values) value = static_cast<float>(mean + deviation * random.normal());
+  for (float& value : values) value = static_cast<float>(mean + deviation * normal(random));
   return values;
 }
 
@@ -292,7 +280,7 @@ void write_tiny_package(const std::string& directory, const TinyPackageOptions& 
     const std::string& chosen = precision.emplace(group, options.precision).first->second;
     groups += (groups.empty() ? "\"" : ", \"") + group + "\": \"" + chosen + "\"";
   }
-  Random random(options.seed);
+  RandomChoices random(options.seed);
   Writer writer;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
     const std::vector<float> values = random_values(tensor, random);
