@@ -18,6 +18,7 @@ module.
 from __future__ import annotations
 
 import importlib
+from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
 from voxtral_edge.errors import (
@@ -28,6 +29,10 @@ from voxtral_edge.errors import (
     UsageError,
     VoxtralEdgeError,
 )
+
+# In a source checkout `python` finds this folder first; the compiled module and the exporter then come from
+# the installed package.
+__path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
     from voxtral_edge import inspect, kernels

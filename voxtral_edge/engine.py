@@ -43,8 +43,8 @@ def load(
     name_or_dir  a bundled model (`bundled_models()`) or a package folder made by `voxtral-edge export`
     engine       "native" (default) or "onnxruntime" (slower; a second opinion on the same package)
     threads      worker threads; None uses the CPUs this process may run on, eight at most
-    kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, in the decoder f16
-                 unless the package is all fp32 (native engine only)
+    kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, in the decoder
+                 f16 unless the package is all fp32 (native engine only)
     on_progress  called as on_progress(done_bytes, total_bytes) while weights are read (native engine only)
 
     UsageError: unknown name, engine, kv_cache or threads < 1. ModelFormatError: the folder holds no valid
@@ -58,7 +58,9 @@ def load(
         raise UsageError(f"threads is {threads!r}; pass a whole number from 1 up, or None")
     directory = find_package(name_or_dir)
     if engine == "native":
-        core = native_module().NativeEngine(str(directory), threads, kv_cache, on_progress)
+        core = native_module().NativeEngine(
+            str(directory), threads=threads, kv_cache=kv_cache, on_progress=on_progress
+        )
     else:
         core = _onnxruntime_engine(directory, threads)
     return Engine(core, directory, engine)

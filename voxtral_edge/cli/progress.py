@@ -38,7 +38,7 @@ def progress_line(done_s: float, total_s: float | None, elapsed_s: float) -> str
 class Progress:
     """Prints progress to stderr: one line rewritten in place on a terminal, else a line now and then.
 
-    total_s: seconds of audio, None if unknown; enabled: False makes every call do nothing; label: shown first.
+    total_s: seconds of audio, None if unknown; enabled: False shows nothing; label: shown first.
     """
 
     def __init__(
