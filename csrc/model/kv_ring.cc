@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
+
+#include "base/error.h"
 
 namespace voxtral_edge {
 
@@ -16,6 +19,23 @@ KvRing::KvRing(const KvRingShape& shape)
 void KvRing::reset(std::uint64_t first_position) {
   // Old contents need no clearing: window() never reaches before first_position.
   first_position_ = first_position;
+}
+
+void KvRing::assume_full() {
+  if (first_position_ < shape_.window) {
+    throw Error(ErrorCode::usage, "assume_full_cache: start_token_position lies within the first " +
+                                      std::to_string(shape_.window) + " positions; start at a later one");
+  }
+  // Written, not only claimed: pages that were never touched would be read from the one shared zero page, in cache.
+  if (shape_.type == KvType::f16) {
+    constexpr std::uint16_t kHalf = 0x2400;   // 1/64
+    std::fill_n(keys_.as<std::uint16_t>(), keys_.bytes() / sizeof(std::uint16_t), kHalf);
+    std::fill_n(values_.as<std::uint16_t>(), values_.bytes() / sizeof(std::uint16_t), kHalf);
+  } else {
+    std::fill_n(keys_.as<float>(), keys_.bytes() / sizeof(float), 0x1p-6f);
+    std::fill_n(values_.as<float>(), values_.bytes() / sizeof(float), 0x1p-6f);
+  }
+  first_position_ -= shape_.window;
 }
 
 void KvRing::write(const Kernels& kernels, std::size_t layer, std::size_t kv_head, std::uint64_t position,

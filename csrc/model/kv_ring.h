@@ -30,6 +30,10 @@ class KvRing {
   // Forgets everything; the next position is `first_position`.
   void reset(std::uint64_t first_position);
 
+  // As if a whole window had been written before the next position: every slot holds the same small number. Makes the
+  // cost of a full window measurable without filling it (benchmarks only). Error(usage) before a window of positions.
+  void assume_full();
+
   // Stores one key and one value, [head_dim] floats each.
   void write(const Kernels& kernels, std::size_t layer, std::size_t kv_head, std::uint64_t position, const float* key,
              const float* value);
