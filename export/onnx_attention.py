@@ -177,13 +177,10 @@ def ring_attention(
             f"{kind}_cache.{layer} with the new rows; may be bound to the same memory",
         )
         rings.append(ring)
-    mixed = writer.node(
-        "Attention",
-        [projected["q"], *rings, place.mask],
-        f"{out}.mixed",
-        scale=1.0 / math.sqrt(attention.head_dim),
-        softmax_precision=TensorProto.FLOAT,
-    )
+    # Softmax runs in the type of its input, float32; naming that in softmax_precision would shut out CUDA,
+    # whose kernels refuse the attribute.
+    scale = 1.0 / math.sqrt(attention.head_dim)
+    mixed = writer.node("Attention", [projected["q"], *rings, place.mask], f"{out}.mixed", scale=scale)
     joined = writer.node("Transpose", [mixed], f"{out}.joined", perm=[0, 2, 1, 3])
     inner = attention.heads * attention.head_dim
     flat = writer.node("Reshape", [joined, writer.int64(-1, inner)], f"{out}.flat")
