@@ -48,16 +48,22 @@ JsonType JsonValue::type() const { return node().type; }
 
 std::string JsonValue::describe() const {
   switch (node().type) {
-    case JsonType::null: return "null";
-    case JsonType::boolean: return node().boolean ? "true" : "false";
-    case JsonType::integer: return std::to_string(node().integer);
+    case JsonType::null:
+      return "null";
+    case JsonType::boolean:
+      return node().boolean ? "true" : "false";
+    case JsonType::integer:
+      return std::to_string(node().integer);
     case JsonType::number: {
       const std::string text = number_text(node().number);
       return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;  // 32.0 is no integer: show why
     }
-    case JsonType::string: return json_quoted({node().text, node().length});
-    case JsonType::array: return "an array of " + std::to_string(node().length);
-    case JsonType::object: return "an object of " + std::to_string(node().length);
+    case JsonType::string:
+      return json_quoted({node().text, node().length});
+    case JsonType::array:
+      return "an array of " + std::to_string(node().length);
+    case JsonType::object:
+      return "an object of " + std::to_string(node().length);
   }
   return "nothing";
 }

@@ -54,9 +54,12 @@ class JsonParser {
   void parse_value(unsigned depth) {
     if (at_ == text_.size()) fail("the text ends where a value was expected");
     switch (text_[at_]) {
-      case '{': return parse_container(depth, JsonType::object, '}');
-      case '[': return parse_container(depth, JsonType::array, ']');
-      case '"': return parse_string();
+      case '{':
+        return parse_container(depth, JsonType::object, '}');
+      case '[':
+        return parse_container(depth, JsonType::array, ']');
+      case '"':
+        return parse_string();
       case 't':
         expect_word("true");
         document_.nodes_[add(JsonType::boolean)].boolean = true;
@@ -69,7 +72,8 @@ class JsonParser {
         expect_word("null");
         add(JsonType::null);
         return;
-      default: return parse_number();
+      default:
+        return parse_number();
     }
   }
 
@@ -173,14 +177,29 @@ class JsonParser {
     switch (c) {
       case '"':
       case '\\':
-      case '/': out.push_back(c); return;
-      case 'b': out.push_back('\b'); return;
-      case 'f': out.push_back('\f'); return;
-      case 'n': out.push_back('\n'); return;
-      case 'r': out.push_back('\r'); return;
-      case 't': out.push_back('\t'); return;
-      case 'u': break;
-      default: --at_; fail("an unknown escape");
+      case '/':
+        out.push_back(c);
+        return;
+      case 'b':
+        out.push_back('\b');
+        return;
+      case 'f':
+        out.push_back('\f');
+        return;
+      case 'n':
+        out.push_back('\n');
+        return;
+      case 'r':
+        out.push_back('\r');
+        return;
+      case 't':
+        out.push_back('\t');
+        return;
+      case 'u':
+        break;
+      default:
+        --at_;
+        fail("an unknown escape");
     }
     char32_t code_point = parse_hex4();
     if (code_point >= 0xDC00 && code_point < 0xE000) fail("the second half of a surrogate pair without the first");
