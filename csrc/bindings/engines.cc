@@ -76,6 +76,9 @@ class BoundPythonEngine : public BoundEngine {
   virtual FloatArray decode(const py::object& state, const FloatArray& audio_embeddings,
                             const py::array_t<std::int64_t>& previous_ids, std::uint64_t position) = 0;
   std::shared_ptr<Engine> engine() override;
+
+ private:
+  std::shared_ptr<Engine> adapter_;   // one, so that streams know that they share it
 };
 
 class PythonEngineTrampoline final : public BoundPythonEngine {
@@ -100,6 +103,7 @@ class PythonEngineAdapter final : public Engine {
 
   const ModelConfig& config() const override { return bound_.package()->config(); }
   std::size_t preferred_batch_tokens() const override { return 1; }   // its result may depend on the batch: keep one
+  std::size_t preferred_drafts() const override { return 0; }
 
   std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first_token_position) override {
     const std::vector<float> scales = delay_scales(*bound_.package(), delay_tokens);
@@ -164,7 +168,10 @@ class PythonEngineAdapter final : public Engine {
   BoundPythonEngine& bound_;   // kept alive by the Python stream object
 };
 
-std::shared_ptr<Engine> BoundPythonEngine::engine() { return std::make_shared<PythonEngineAdapter>(*this); }
+std::shared_ptr<Engine> BoundPythonEngine::engine() {
+  if (!adapter_) adapter_ = std::make_shared<PythonEngineAdapter>(*this);
+  return adapter_;
+}
 
 py::dict native_info(BoundNativeEngine& bound) {
   NativeEngine& engine = bound.native();

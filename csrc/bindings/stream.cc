@@ -3,10 +3,13 @@
 
 #include <pybind11/stl.h>
 
+#include <optional>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
 #include "bindings/bindings.h"
+#include "engine/stream_group.h"
 
 namespace voxtral_edge {
 namespace {
@@ -84,6 +87,9 @@ py::dict stats_dict(const Stream& stream) {
   result["encoded_tokens"] = s.encoded_tokens;
   result["generated_tokens"] = s.generated_tokens;
   result["encode_calls"] = s.encode_calls;
+  result["decode_calls"] = s.decode_calls;
+  result["drafted_tokens"] = s.drafted_tokens;
+  result["accepted_drafts"] = s.accepted_drafts;
   result["mel_seconds"] = s.mel_seconds;
   result["encode_seconds"] = s.encode_seconds;
   result["decode_seconds"] = s.decode_seconds;
@@ -112,11 +118,44 @@ py::dict trace_dict(const Stream& stream) {
 }
 
 std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_tokens, std::size_t max_batch_tokens,
-                                    std::uint64_t start_token_position, bool stop_at_eos, bool trace,
-                                    bool keep_history) {
-  const StreamOptions options{delay_tokens, max_batch_tokens, start_token_position, stop_at_eos, keep_history, trace};
+                                    std::optional<std::size_t> max_drafts, std::uint64_t start_token_position,
+                                    bool stop_at_eos, bool trace, bool keep_history, bool assume_full_cache) {
+  const StreamOptions options{.delay_tokens = delay_tokens,
+                              .max_batch_tokens = max_batch_tokens,
+                              .max_drafts = max_drafts,
+                              .start_token_position = start_token_position,
+                              .stop_at_eos = stop_at_eos,
+                              .keep_history = keep_history,
+                              .trace = trace,
+                              .assume_full_cache = assume_full_cache};
   const py::gil_scoped_release release;
   return std::make_unique<Stream>(engine.engine(), engine.tokenizer(), options);
+}
+
+StreamAction action_named(const std::string& name) {
+  if (name == "feed") return StreamAction::feed;
+  if (name == "flush") return StreamAction::flush;
+  if (name == "finish") return StreamAction::finish;
+  throw Error(ErrorCode::usage, "action: \"" + name + "\" is not one of feed, flush, finish");
+}
+
+// [(stream, pcm or None, action), ...] -> one list of events per item, in order.
+py::list run_group(const std::vector<std::tuple<Stream*, std::optional<py::array>, std::string>>& items) {
+  std::vector<std::vector<float>> samples(items.size());
+  std::vector<Events> events(items.size());
+  std::vector<StreamWork> work;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const auto& [stream, pcm, action] = items[i];
+    if (pcm) samples[i] = to_samples(*pcm);
+    work.push_back({stream, action_named(action), samples[i], &events[i]});
+  }
+  {
+    const py::gil_scoped_release release;
+    run_streams(work);
+  }
+  py::list result;
+  for (const Events& of_one : events) result.append(to_list(of_one));
+  return result;
 }
 
 }  // namespace
@@ -124,8 +163,9 @@ std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_token
 void bind_stream(py::module_& module) {
   py::class_<Stream>(module, "Stream")
       .def(py::init(&make_stream), py::arg("engine"), py::kw_only(), py::arg("delay_tokens"),
-           py::arg("max_batch_tokens") = 0, py::arg("start_token_position") = 0, py::arg("stop_at_eos") = false,
-           py::arg("trace") = false, py::arg("keep_history") = true, py::keep_alive<1, 2>())
+           py::arg("max_batch_tokens") = 0, py::arg("max_drafts") = py::none(), py::arg("start_token_position") = 0, py::arg("stop_at_eos") = false,
+           py::arg("trace") = false, py::arg("keep_history") = true, py::arg("assume_full_cache") = false,
+           py::keep_alive<1, 2>())
       .def("feed",
            [](Stream& stream, const py::array& pcm) {
              const std::vector<float> samples = to_samples(pcm);
@@ -140,6 +180,9 @@ void bind_stream(py::module_& module) {
       .def_property_readonly("text", [](const Stream& stream) { return stream.text(); })
       .def("stats", &stats_dict)
       .def("trace", &trace_dict);
+  module.def("run_streams", &run_group, py::arg("items"),
+             "Runs [(stream, pcm or None, \"feed\" | \"flush\" | \"finish\"), ...] of one engine in shared passes over the "
+             "weights; returns one list of events per item.");
 }
 
 }  // namespace voxtral_edge

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 
+#include "base/error.h"
 #include "model/head.h"
 #include "package/model_config.h"
 
@@ -47,6 +48,12 @@ class Engine {
   // A state whose first audio token has this absolute position, conditioned on a delay in tokens (80 ms).
   virtual std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first_token_position) = 0;
 
+  // Makes a new state cost what it costs once its windows are full; its results mean nothing then. For benchmarks.
+  // Error(usage) from engines whose cost does not grow with the stream.
+  virtual void assume_full_windows(EngineState&) {
+    throw Error(ErrorCode::usage, "assume_full_cache: only the native engine's steps grow with the stream");
+  }
+
   // One pass over the weights for all requests together (several streams share it). Any number of tokens; passes are
   // split at kMaxPassRows rows. Results of a request do not depend on its neighbours. Thread-safe.
   virtual void encode(std::span<const EncodeRequest> requests) = 0;
@@ -57,6 +64,10 @@ class Engine {
 
   // Tokens of audio that one encode call is best given when more than one is waiting.
   virtual std::size_t preferred_batch_tokens() const = 0;
+
+  // Drafts worth verifying per decode pass when audio is ahead of text; 0 where a row's result may depend on the rows
+  // beside it, so that drafts could change the text.
+  virtual std::size_t preferred_drafts() const = 0;
 };
 
 }  // namespace voxtral_edge

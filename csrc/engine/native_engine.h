@@ -35,10 +35,12 @@ class NativeEngine final : public Engine {
   ~NativeEngine() override;
   const ModelConfig& config() const override { return package_->config(); }
   std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first_token_position) override;
+  void assume_full_windows(EngineState& state) override;
   void encode(std::span<const EncodeRequest> requests) override;
   void decode(std::span<const DecodeRequest> requests) override;
   void rewind(EngineState& state, std::size_t positions) override;
   std::size_t preferred_batch_tokens() const override;
+  std::size_t preferred_drafts() const override;
 
   const Kernels& kernels() const { return executor_.kernels(); }
   std::size_t threads() { return executor_.pool().size(); }

@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "audio/log_mel.h"
+#include "decode/drafter.h"
 #include "engine/engine.h"
 #include "engine/events.h"
 #include "engine/time_line.h"
@@ -22,10 +24,12 @@ namespace voxtral_edge {
 struct StreamOptions {
   std::size_t delay_tokens = 0;             // 1 .. 30 (80 .. 2400 ms)
   std::size_t max_batch_tokens = 0;         // tokens of audio per encode call when more are waiting; 0: engine's choice
+  std::optional<std::size_t> max_drafts;    // tokens guessed per decode pass when audio is ahead; none: engine's choice
   std::uint64_t start_token_position = 0;   // where the absolute counters start (tests of long streams)
   bool stop_at_eos = false;                 // offline reference behaviour; a live stream goes on after EOS
   bool keep_history = true;                 // token_ids() and text(); off: constant memory, no allocation per step
   bool trace = false;                       // keep every intermediate (StreamTrace)
+  bool assume_full_cache = false;           // benchmarks: cost of full attention windows from the start; text means nothing
 };
 
 // Everything the model computed, for parity checks; shapes as in the reference: row-major, frames first.
@@ -41,44 +45,57 @@ struct StreamStats {
   std::uint64_t replaced_samples = 0;        // NaN or infinite samples that were replaced by 0
   std::uint64_t encoded_tokens = 0;          // left padding included
   std::uint64_t generated_tokens = 0;
-  std::uint64_t encode_calls = 0;
-  double mel_seconds = 0, encode_seconds = 0, decode_seconds = 0;   // time spent computing
+  std::uint64_t encode_calls = 0, decode_calls = 0;
+  std::uint64_t drafted_tokens = 0, accepted_drafts = 0;
+  double mel_seconds = 0;                            // time spent in the front end
+  double encode_seconds = 0, decode_seconds = 0;     // time of the passes this stream took part in
+};
+
+enum class StreamAction {
+  feed,     // append samples and run every token that became complete
+  flush,    // bring out the words behind the delay by inserting silence; the stream goes on, its time line stays true
+  finish,   // right padding, the last tokens, the last word, and one final event; exactly once until reset()
 };
 
 // Streaming equals offline: any chunking of the same samples gives the same tokens, because the grid is fixed, every
 // stage is incremental and no kernel's result depends on its neighbours. Not thread-safe; several streams may share an
-// engine from several threads.
+// engine from several threads, and run_streams (stream_group.h) runs several in shared passes.
 class Stream {
  public:
   // Error(usage) for a delay outside 1 .. 30 tokens.
   Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tokenizer, const StreamOptions& options);
 
-  // Appends 16 kHz mono samples in [-1, 1] and runs every token that became complete. Events are appended to `events`.
-  // Error(usage) after finish().
-  void feed(std::span<const float> samples, Events& events);
-  // Brings out the words behind the delay by inserting silence; the stream goes on and its time line stays true.
-  void flush(Events& events);
-  // Right padding, the last tokens, the last word, and one final event. Exactly once until reset().
-  void finish(Events& events);
+  // 16 kHz mono samples in [-1, 1]. Events are appended to `events`. Error(usage) after finish().
+  void feed(std::span<const float> samples, Events& events) { run(StreamAction::feed, samples, events); }
+  void flush(Events& events) { run(StreamAction::flush, {}, events); }
+  void finish(Events& events) { run(StreamAction::finish, {}, events); }
   // Back to an empty stream with the same options.
   void reset();
 
+  Engine& engine() const { return *engine_; }
   bool finished() const { return finished_; }
   std::size_t prompt_tokens() const { return prompt_tokens_; }
   const std::vector<std::uint32_t>& token_ids() const { return token_ids_; }   // generated, without the prompt
   const std::string& text() const { return text_; }
   const StreamTrace& trace() const { return trace_; }
   const StreamStats& stats() const { return stats_; }
-  const StreamOptions& options() const { return options_; }
   const ModelConfig& config() const { return engine_->config(); }
 
+  // The stages of an action, for drivers: begin, then while there is work encode and decode, then end. A request stays
+  // valid until the call that takes its result.
+  void begin(StreamAction action, std::span<const float> samples);
+  bool next_encode(EncodeRequest& request);
+  void encoded(double seconds);
+  bool next_decode(DecodeRequest& request);
+  void decoded(double seconds, Events& events);
+  void end(Events& events);
+
  private:
-  void take_samples(std::span<const float> samples, Events& events);
-  void insert_silence(std::uint64_t samples, Events& events);
-  void run_complete_tokens(Events& events);
-  void encode(std::size_t tokens);
-  void decode(std::size_t tokens, Events& events);
-  void accept(TokenChoice choice, Events& events);
+  void run(StreamAction action, std::span<const float> samples, Events& events);
+  bool refill();
+  void fill_mel();
+  std::size_t complete_tokens() const;
+  void accept(TokenChoice choice, const float* logits, Events& events);
   void emit_text(std::string text, Events& events);
   void emit_words(Events& events);
   double audio_time(std::uint64_t token_index);
@@ -87,20 +104,33 @@ class Stream {
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<const Tekken> tokenizer_;
   StreamOptions options_;
-  std::size_t batch_tokens_, prompt_tokens_;
+  std::size_t batch_tokens_, max_drafts_, prompt_tokens_;
+
+  // Input of the running action: samples, then silence, cleaned slice by slice.
+  StreamAction action_ = StreamAction::feed;
+  std::span<const float> input_;
+  std::uint64_t silence_samples_ = 0;
+  std::array<float, 1024> clean_{};
+  std::span<const float> slice_;           // the part of clean_ that the front end has not taken
 
   LogMel log_mel_;
-  std::unique_ptr<EngineState> state_;
   std::vector<float> mel_;                 // [batch_tokens * mel frames per token][mel_bins], filled to mel_frames_
   std::size_t mel_frames_ = 0;
-  std::vector<float> embeddings_, encoder_frames_, logits_;
-  std::vector<std::uint32_t> previous_ids_;
+  std::unique_ptr<EngineState> state_;
+  std::vector<float> embeddings_;          // audio embeddings not decoded yet: [pending_tokens_][decoder width]
+  std::size_t pending_tokens_ = 0;
+  std::vector<float> encoder_frames_, logits_;   // trace only
+  std::size_t encoding_tokens_ = 0;        // tokens of the encode request that is out
+  std::size_t decoding_positions_ = 0;     // positions of the decode request that is out
+  std::size_t decoding_results_ = 0;
+  std::vector<std::uint32_t> previous_ids_;      // of the decode request: the last token, then drafts
   std::vector<TokenChoice> choices_;
-  std::array<float, 1024> clean_{};        // a slice of input with NaN and infinity replaced
+  NgramDrafter drafter_;
 
   std::uint64_t stream_samples_ = 0;       // fed and inserted samples, left padding excluded
+  std::uint64_t encoded_tokens_ = 0;       // since this stream's BOS
   std::uint64_t next_position_ = 0;        // next decoder position, counted from this stream's BOS
-  std::uint64_t token_limit_ = 0;          // positions that exist once finish() has fixed the end; 0: open
+  std::uint64_t token_limit_ = 0;          // tokens that exist once finish has fixed the end; 0: open
   std::uint32_t last_id_ = 0;
   std::uint64_t unflushed_samples_ = 0;
   bool finished_ = false, stopped_ = false, text_started_ = false;
