@@ -146,7 +146,7 @@ class SafetensorsFile:
 
 
 def _natural_numbers(value: Any) -> TypeGuard[list[int]]:
-    """A list of at most 8 integers in 0 .. 2^48; their products are exact, and absurd ones fail the size test."""
+    """At most 8 integers in 0 .. 2^48: their products are exact, and absurd ones fail the size test."""
     return (
         isinstance(value, list)
         and len(value) <= 8

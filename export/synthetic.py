@@ -25,9 +25,10 @@ from .model_config import (
     TokenConfig,
 )
 from .schema import TensorSpec, tensor_specs
+from .weights_writer import STRIP_ELEMENTS
 
-# 16 M values (64 MB): four times the largest strip's window would do; more makes repeats rarer.
-_POOL_ELEMENTS = 1 << 24
+# The pool holds this many times the largest strip: 16 M values (64 MB) for the 4B model.
+_POOL_STRIPS = 16
 _DEVIATION = 0.02
 _SPECIAL_TOKENS = {
     0: "<unk>",
@@ -143,7 +144,8 @@ class SyntheticCheckpoint:
             f"random weights (seed {seed}): it runs like a real model of this size but understands nothing"
         ]
         generator = np.random.Generator(np.random.SFC64(seed))
-        self._pool = generator.standard_normal(_POOL_ELEMENTS, dtype=np.float32)
+        largest = min(STRIP_ELEMENTS, max(spec.elements for spec in self.specs))
+        self._pool = generator.standard_normal(_POOL_STRIPS * largest, dtype=np.float32)
         self._pool *= np.float32(_DEVIATION)
 
     def read(self, spec: TensorSpec, first: int, count: int) -> np.ndarray:
@@ -153,7 +155,7 @@ class SyntheticCheckpoint:
             return np.ones(shape, np.float32)
         elements = count * (spec.elements // spec.shape[0])
         digest = hashlib.blake2b(f"{self.seed}:{spec.name}:{first}".encode(), digest_size=8).digest()
-        offset = int.from_bytes(digest, "little") % (_POOL_ELEMENTS - elements + 1)
+        offset = int.from_bytes(digest, "little") % (len(self._pool) - elements + 1)
         return self._pool[offset : offset + elements].reshape(shape)
 
     def tokenizer_bytes(self) -> bytes:

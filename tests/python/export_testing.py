@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import source_export  # noqa: F401 - makes voxtral_edge.export importable
-
 from voxtral_edge.export import Checkpoint, export_package
 
 TYPES = {"float32": np.float32, "float16": np.float16, "uint8": np.uint8}
@@ -82,7 +81,7 @@ def run_in_child(action: Callable[[], None]) -> int:
         try:
             action()
             code = 0
-        except BaseException as error:  # noqa: BLE001 - the child must never return into the test
+        except BaseException as error:
             print("child:", type(error).__name__, error)
         finally:
             os._exit(code)

@@ -1,4 +1,4 @@
-"""One checkpoint, several ways to store it: the exported numbers are those of transformers, byte for byte the same."""
+"""One checkpoint stored in several ways: the exported numbers are those of transformers, the same bytes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoint_shapes import SHAPES
-from checkpoints import make_checkpoint, rename_tensors, shard
 from export_testing import edit_json, export_folder, read_manifest, read_tensor
 from safetensors.numpy import load_file, save_file
-
-from voxtral_edge.errors import ModelFormatError
 from voxtral_edge.export import PRECISIONS, Checkpoint
 from voxtral_edge.export.names import file_name
 from voxtral_edge.export.quantize import dequantize_rows
+
+from checkpoints import make_checkpoint, rename_tensors, shard
+from voxtral_edge.errors import ModelFormatError
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from checkpoints import make_checkpoint
 from export_testing import check_package, export_folder, read_manifest, read_tensor
-
-from voxtral_edge.errors import UsageError
 from voxtral_edge.export import GROUPS, PRECISIONS, SyntheticCheckpoint, export_package
 from voxtral_edge.export.package_layout import plan_layout
 from voxtral_edge.export.pipeline import group_bytes
@@ -17,6 +14,9 @@ from voxtral_edge.export.precision import resolve_precision
 from voxtral_edge.export.schema import tensor_specs
 from voxtral_edge.export.synthetic import SYNTHETIC_MODELS
 from voxtral_edge.export.tokenizer import delay_tokens, read_tokenizer
+
+from checkpoints import make_checkpoint
+from voxtral_edge.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_streaming_tokens_are_found_by_name(golden, tmp_path):
     "delay_ms,tokens", [(80, 1), (160, 2), (480, 6), (1200, 15), (2400, 30), (85, 1), (90, 2)]
 )
 def test_delay_rule(delay_ms, tokens):
-    # The reference's rule (spec 3.2): 85 ms are 1360 samples = 8.5 frames, which round down to 8 frames = 1 token.
+    # The reference's rule (spec 3.2): 85 ms are 1360 samples = 8.5 frames, rounded down to 8 = 1 token.
     assert delay_tokens(delay_ms, 16000, 160, 8) == tokens
 
 

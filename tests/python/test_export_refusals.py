@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import make_checkpoint
 from export_testing import edit_json, export_folder, leftovers
 from safetensors.numpy import load_file, save_file
-
-from voxtral_edge.errors import ModelFormatError
 from voxtral_edge.export import Checkpoint
+
+from checkpoints import make_checkpoint
+from voxtral_edge.errors import ModelFormatError
 
 MODEL, CONFIG, PARAMS, TEKKEN = "model.safetensors", "config.json", "params.json", "tekken.json"
 QUERY = "audio_tower.layers.1.self_attn.q_proj.weight"
@@ -136,7 +136,7 @@ def put(value: Any, *path: str) -> Callable[[dict[str, Any]], None]:
         (put("whisper", "model_type"), ["model_type", "'whisper'", "voxtral_realtime"]),
         (
             put(4, "audio_config", "num_key_value_heads"),
-            ["num_key_value_heads is 4".split(" is ")[0], "says 2"],
+            ["num_key_value_heads", "says 2"],
         ),
         (put(999, "text_config", "vocab_size"), ["999", "700"]),
         (put(3, "downsample_factor"), ["8 mel frames per token do not match 3"]),

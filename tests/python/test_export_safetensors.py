@@ -11,9 +11,9 @@ import pytest
 import torch
 from export_testing import read_safetensors_header, write_safetensors
 from safetensors.torch import save_file
+from voxtral_edge.export.safetensors_reader import SafetensorsFile
 
 from voxtral_edge.errors import ModelFormatError
-from voxtral_edge.export.safetensors_reader import SafetensorsFile
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_malformed_entries_are_refused(file, change):
     header, data = read_safetensors_header(file)
     header["bf16"].update(change)
     write_safetensors(file, header, data)
-    with pytest.raises(ModelFormatError, match="bf16|hole or overlap"):
+    with pytest.raises(ModelFormatError, match=r"bf16|hole or overlap"):
         SafetensorsFile(file)
 
 
@@ -112,7 +112,8 @@ def test_overlap_and_duplicate_names_are_refused(file):
     write_safetensors(file, header, data)
     with pytest.raises(ModelFormatError, match="hole or overlap"):
         SafetensorsFile(file)
-    text = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    entry = b'"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+    text = b"{" + entry + b"," + entry + b"}"
     file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
     with pytest.raises(ModelFormatError, match="appears twice"):
         SafetensorsFile(file)
