@@ -2,6 +2,7 @@
 //
 //   NAME [ITERATIONS [SEED [FIRST]]]    mutated inputs FIRST .. FIRST + ITERATIONS - 1 of that seed
 //   NAME --file PATH…                   exactly these inputs (a crash that libFuzzer saved)
+//   NAME --write-seeds FOLDER           the seeds as files: a first corpus for libFuzzer
 //
 // Each iteration depends on SEED and its number only. Whatever ends the process prints the number, and
 // `NAME 1 SEED NUMBER` runs that input alone.
@@ -88,10 +89,19 @@ int run_files(int count, char** paths) {
   return 0;
 }
 
+int write_seeds(const std::string& folder) {
+  std::size_t number = 0;
+  for (const std::string& seed : voxtral_edge::fuzz::seeds()) {
+    std::ofstream(folder + "/seed" + std::to_string(number++), std::ios::binary) << seed;
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--file") == 0) return run_files(argc - 2, argv + 2);
+  if (argc > 2 && std::strcmp(argv[1], "--write-seeds") == 0) return write_seeds(argv[2]);
   const std::uint64_t iterations = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1000;
   current_seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
   const std::uint64_t first = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 0;
