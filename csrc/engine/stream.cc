@@ -287,10 +287,11 @@ void Stream::emit_text(std::string text, Events& events) {
 }
 
 void Stream::emit_words(Events& events) {
-  for (Word& word : words_.take()) {
+  for (Word& word : words_.ready()) {
     events.push_back({EventType::word, std::move(word.text), word.start_s, word.end_s, word.probability,
                       word.token_index});
   }
+  words_.ready().clear();
 }
 
 }  // namespace voxtral_edge

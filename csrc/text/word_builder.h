@@ -61,6 +61,8 @@ class WordBuilder {
   void finish();
   // The words that became ready since the last call.
   std::vector<Word> take();
+  // The same without giving the list's memory away: the caller clears it (a live stream allocates nothing per step).
+  std::vector<Word>& ready() { return ready_; }
   // Back to the state after construction: time line, words, pending bytes.
   void reset();
 
