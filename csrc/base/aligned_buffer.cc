@@ -27,7 +27,7 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 }  // namespace
 
-AlignedBuffer::AlignedBuffer(std::size_t bytes) : bytes_(bytes) {
+AlignedBuffer::AlignedBuffer(std::size_t bytes, [[maybe_unused]] PageSize pages) : bytes_(bytes) {
   if (bytes == 0) return;
   if (bytes > std::numeric_limits<std::size_t>::max() / 2) out_of_memory(bytes);
 #ifdef VOXTRAL_EDGE_HAS_MMAP
@@ -40,7 +40,8 @@ AlignedBuffer::AlignedBuffer(std::size_t bytes) : bytes_(bytes) {
     const auto address = reinterpret_cast<std::uintptr_t>(mapping);
     data_ = reinterpret_cast<std::uint8_t*>((address + kHugePage - 1) & ~(static_cast<std::uintptr_t>(kHugePage) - 1));
 #ifdef MADV_HUGEPAGE
-    madvise(data_, length, MADV_HUGEPAGE);  // advice: where it is refused, 4 KiB pages work too
+    // Advice: where huge pages are refused, 4 KiB pages work too.
+    madvise(data_, length, pages == PageSize::huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 #endif
     return;
   }

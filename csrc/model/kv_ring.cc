@@ -13,8 +13,8 @@ KvRing::KvRing(const KvRingShape& shape)
       head_dim_padded_((shape.head_dim + 15) / 16 * 16),   // kernels work on 16 lanes; the padding stays zero
       slots_(shape.window - 1 + shape.slack),
       element_bytes_(shape.type == KvType::f16 ? 2 : 4),
-      keys_(shape.layers * shape.kv_heads * slots_ * head_dim_padded_ * element_bytes_),
-      values_(shape.layers * shape.kv_heads * slots_ * head_dim_padded_ * element_bytes_) {}
+      keys_(shape.layers * shape.kv_heads * slots_ * head_dim_padded_ * element_bytes_, PageSize::small),
+      values_(shape.layers * shape.kv_heads * slots_ * head_dim_padded_ * element_bytes_, PageSize::small) {}
 
 void KvRing::reset(std::uint64_t first_position) {
   // Old contents need no clearing: window() never reaches before first_position.
