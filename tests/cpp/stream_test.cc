@@ -100,10 +100,42 @@ TEST("any chunking gives the same bits: ids, text, words, times, every intermedi
     }
     pieces.push_back(1 + numbers.below(5000));
     options.max_batch_tokens = numbers.below(2) == 0 ? 0 : 1 + numbers.below(9);
+    options.max_drafts = numbers.below(6);
     check::check_same(check::transcribe(model(), options, audio, pieces), expected);
   }
   for (const std::size_t piece : {1, 39, 40, 41, 160, 1279, 1280, 1281, 1320, 49999}) {
     check::check_same(check::transcribe(model(), options, audio, std::vector<std::size_t>{piece}), expected);
+  }
+}
+
+TEST("drafts cost passes or save them, never a token") {
+  const std::vector<float> audio = check::synthetic_audio(60000, 12);
+  StreamOptions options = options_of(3);
+  options.trace = true;
+  options.max_drafts = 0;
+  const Transcription expected = check::transcribe(model(), options, audio);
+  for (const std::size_t drafts : {1, 2, 3, 7, 20, 63, 1000}) {
+    options.max_drafts = drafts;
+    for (const std::size_t piece : {700, 9000, 60000}) {
+      check::check_same(check::transcribe(model(), options, audio, std::vector<std::size_t>{piece}), expected);
+    }
+  }
+}
+
+TEST("a predictable text is drafted: fewer passes, the same requests to the model") {
+  for (const std::size_t drafts : {0, 3, 8}) {
+    StreamOptions options = options_of(3, 16);
+    options.max_drafts = drafts;
+    Scripted s([](std::uint64_t g) { return g % 7 == 3 ? mark() : g % 7 == 4 ? piece_token(0) : pad(); }, options);
+    const Transcription t = check::transcribe(s.stream, check::synthetic_audio(300 * 1280, 1));
+    CHECK_EQ(t.ids.size(), 311u);
+    for (std::size_t g = 0; g < t.ids.size(); ++g) CHECK_EQ(t.ids[g], g % 7 == 3 ? mark() : g % 7 == 4 ? piece_token(0) : pad());
+    const std::vector<std::uint32_t>& fed = s.engine->previous_ids;
+    CHECK_EQ(fed.size(), s.engine->encoded_tokens);
+    CHECK(std::equal(t.ids.begin(), t.ids.end() - 1, fed.begin() + static_cast<std::ptrdiff_t>(s.stream.prompt_tokens())));
+    const StreamStats& stats = s.stream.stats();
+    CHECK(stats.accepted_drafts <= stats.drafted_tokens);
+    if (drafts > 0) CHECK(stats.decode_calls < 200u);
   }
 }
 
