@@ -171,6 +171,9 @@ TEST("typed access names path, expectation and what was found") {
   CHECK_CONTAINS(error_text([&] { encoder.at("layers").as_number(0, 1); }), "found \"x\"");
   CHECK_CONTAINS(error_text([&] { root.at("n").as_integer(0, 10); }),
                  "n: expected an integer between 0 and 10, found 1.5");
+  const JsonDocument flags = parse("[true, false]");
+  CHECK_CONTAINS(error_text([&] { (*flags.root().elements().begin()).as_string(); }),
+                 "[0]: expected a string, found true");
   CHECK_CONTAINS(error_text([&] { encoder.at("depth"); }), "file.json: config.encoder: missing \"depth\"");
   CHECK_CONTAINS(error_text([&] { root.at("absent"); }), "file.json: missing \"absent\"");
   CHECK_CONTAINS(error_text([&] { root.at("list").as_string(); }), "list: expected a string, found an array of 2");

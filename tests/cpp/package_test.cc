@@ -333,6 +333,9 @@ TEST("tensor entries: the model's tensors, no more and no fewer") {
   refused("\"tensors\": {", "\"tensors\": {\"\": 1, ", "a tensor's name must have 1 to 255 bytes");
   refused("\"tensors\": {", "\"tensors\": {\"x\": 1, ", "tensors.x: expected an object, found 1");
   refused("\"tensors\": {", "\"tensors\": [], \"other\": {", "tensors: expected an object");
+  std::string many = "\"tensors\": {";
+  for (int i = 0; i <= 100'000; ++i) many += "\"" + std::to_string(i) + "\":0,";
+  refused("\"tensors\": {", many, "tensors: expected at most 100000 tensors");
 }
 
 TEST("tensor entries: quantisation") {

@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t kBlock = 32;
 
-// Standard normal by Box and Muller: the same numbers on every machine, unlike <random>'s distributions.
+// Standard normal by Box and Muller: the same on every machine up to libm's last bit, unlike <random>'s distributions.
 float normal(RandomChoices& random) {
   const double radius = std::sqrt(-2.0 * std::log(random.uniform()));
   return static_cast<float>(radius * std::cos(2.0 * std::numbers::pi * random.uniform()));

@@ -115,7 +115,8 @@ TEST("random bytes give valid UTF-8, the same for every split") {
       if (random.below(2) == 0) {
         bytes += static_cast<char>(random.below(256));
       } else {
-        bytes += kMultilingual.substr(random.below(kMultilingual.size()), 1 + random.below(4));
+        const std::size_t at = random.below(kMultilingual.size());
+        bytes += kMultilingual.substr(at, 1 + random.below(4));
       }
     }
     const std::string whole = decode(bytes);

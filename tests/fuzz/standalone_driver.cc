@@ -67,9 +67,11 @@ void mutate(std::string& text, const std::vector<std::string>& words, const std:
     case 6:
       text.resize(at);
       break;
-    case 7:
-      text.replace(at, length, other.substr(random.below(other.size() + 1), 1 + random.below(64)));
+    case 7: {
+      const std::size_t from = random.below(other.size() + 1);
+      text.replace(at, length, other.substr(from, 1 + random.below(64)));
       break;
+    }
     default: {  // a whole number becomes another one: the edit that reaches deepest into a manifest
       const std::size_t begin = text.find_first_of("0123456789", at);
       if (begin == std::string::npos) break;
