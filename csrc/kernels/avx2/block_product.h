@@ -13,8 +13,8 @@ namespace voxtral_edge::avx2 {
 
 inline constexpr std::size_t kMostRows = 4;  // 8 integer sums and 4 weight vectors of 16 registers
 
-// Weights are read once, front to back: the hardware prefetcher stops at page ends, this does not.
-inline constexpr std::size_t kPrefetchAhead = 2304;
+// Weights are read once, front to back; 9 KiB ahead as measured for AVX-512 on the same memory.
+inline constexpr std::size_t kPrefetchAhead = 9216;
 
 template <std::size_t Bytes>
 inline void prefetch_tile(const std::uint8_t* tile) {
@@ -47,6 +47,13 @@ inline __m256i broadcast4(const std::int8_t* p) {
   int word;
   __builtin_memcpy(&word, p, sizeof word);
   return _mm256_set1_epi32(word);
+}
+
+// Keeps running sums in their registers: GCC otherwise reorders the (exact) integer additions of an unrolled block into
+// a tree, holds every product until its end, and spills most of them (half the speed).
+template <std::size_t Count>
+inline void pin(__m256i* sums) {
+  for (std::size_t j = 0; j < Count; j++) __asm__("" : "+x"(sums[j]));
 }
 
 // sums[2 m + h] += float(dots[2 m + h]) * scales, h = half of the 16 weight rows.

@@ -32,6 +32,7 @@ inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, con
       dots[2 * m] = _mm256_add_epi16(dots[2 * m], _mm256_maddubs_epi16(high0, c));
       dots[2 * m + 1] = _mm256_add_epi16(dots[2 * m + 1], _mm256_maddubs_epi16(high1, c));
     }
+    pin<2 * M>(dots);
   }
   const __m256i ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 4

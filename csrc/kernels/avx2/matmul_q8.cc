@@ -31,6 +31,7 @@ inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, con
       dots[2 * m] = _mm256_add_epi32(dots[2 * m], _mm256_madd_epi16(pairs0, ones));
       dots[2 * m + 1] = _mm256_add_epi32(dots[2 * m + 1], _mm256_madd_epi16(pairs1, ones));
     }
+    pin<2 * M>(dots);
   }
   add_scaled<M>(dots, scales, x, b, sums);
 }

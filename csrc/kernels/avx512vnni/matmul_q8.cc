@@ -16,11 +16,8 @@ inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, con
   for (int i = 0; i < 8; i++) w[i] = _mm512_load_si512(block + 64 * i);
   const __m512 weight_scale = load_scales(scales);
 #pragma GCC unroll 16
-  for (std::size_t m = 0; m < M; m++) {
-    const __m512i zero_point = _mm512_slli_epi32(x.sum(m, b), 7);
-    sums[m] = add_scaled(_mm512_sub_epi32(dot_block(w, x.block(m, b)), zero_point), weight_scale, x.scale(m, b),
-                         sums[m]);
-  }
+  for (std::size_t m = 0; m < M; m++)
+    sums[m] = add_scaled(dot_block<7>(w, x.block(m, b), x.sum(m, b)), weight_scale, x.scale(m, b), sums[m]);
 }
 
 template <std::size_t M>

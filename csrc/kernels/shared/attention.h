@@ -34,7 +34,7 @@ struct Attention {
 
   // Calls f(segment, offset, count) for the runs that hold the next `count` positions, and moves on.
   template <class F>
-  void for_runs(Cursor& cursor, std::size_t count, F f) const {
+  VOXTRAL_EDGE_INLINE void for_runs(Cursor& cursor, std::size_t count, F f) const {
     while (count > 0) {
       const KvSegment& segment = segments[cursor.segment];
       const std::size_t left = segment.count - cursor.offset, run = left < count ? left : count;
@@ -108,7 +108,7 @@ struct Attention {
     V sums[Q * C];
     for (std::size_t j = 0; j < Q * C; j++) sums[j] = V::zero();
     const float* weights = scores + query * stride + position;
-    for_runs(cursor, count, [&](const KvSegment& segment, std::size_t offset, std::size_t run) {
+    for_runs(cursor, count, [&](const KvSegment& segment, std::size_t offset, std::size_t run) VOXTRAL_EDGE_INLINE {
       const Element* values = static_cast<const Element*>(segment.values) + offset * head_dim + d;
       for (std::size_t i = 0; i < run; i++, values += head_dim) {
         V value[C];

@@ -24,7 +24,7 @@ void rms_norm(const float* x, const float* weight, const float* scale_minus_one,
   }
   const float sum = sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
   const float inverse = 1.0f / __builtin_sqrtf(sum / static_cast<float>(count) + eps);
-  const auto normed = [&](V v, V w) { return v * V::all(inverse) * w; };
+  const auto normed = [&](V v, V w) VOXTRAL_EDGE_INLINE { return v * V::all(inverse) * w; };
   for (std::size_t i = 0; i < whole; i += kLanes) {
     V v = normed(V::load(x + i), V::load(weight + i));
     if (scale_minus_one) v = v * (V::all(1.0f) + V::load(scale_minus_one + i));
@@ -43,24 +43,26 @@ template <class V, class F>
 void map2(const float* a, const float* b, std::size_t count, float* y, F f) {
   std::size_t i = 0;
   for (; i + kLanes <= count; i += kLanes) f(V::load(a + i), V::load(b + i)).store(y + i);
-  if (i < count) store_some(f(load_some<V>(a + i, count - i, 0.0f), load_some<V>(b + i, count - i, 0.0f)), y + i, count - i);
+  if (i == count) return;
+  const std::size_t left = count - i;
+  store_some(f(load_some<V>(a + i, left, 0.0f), load_some<V>(b + i, left, 0.0f)), y + i, left);
 }
 
 template <class V>
 void silu_multiply(const float* gate, const float* up, std::size_t count, float* y) {
-  map2<V>(gate, up, count, y, [](V g, V u) { return g / (V::all(1.0f) + exp16(V::zero() - g)) * u; });
+  map2<V>(gate, up, count, y, [](V g, V u) VOXTRAL_EDGE_INLINE { return g / (V::all(1.0f) + exp16(V::zero() - g)) * u; });
 }
 
 template <class V>
 void gelu(float* x, std::size_t count) {
-  map2<V>(x, x, count, x, [](V v, V) {
+  map2<V>(x, x, count, x, [](V v, V) VOXTRAL_EDGE_INLINE {
     return V::all(0.5f) * v * (V::all(1.0f) + erf16(v * V::all(0.70710678118654752f)));
   });
 }
 
 template <class V>
 void add(float* x, const float* y, std::size_t count) {
-  map2<V>(x, y, count, x, [](V a, V b) { return a + b; });
+  map2<V>(x, y, count, x, [](V a, V b) VOXTRAL_EDGE_INLINE { return a + b; });
 }
 
 template <class V>

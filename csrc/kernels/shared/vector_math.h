@@ -4,29 +4,33 @@
 #include <cstddef>
 #include <cstdint>
 
+// A vector of several registers that crosses a call goes through memory (8 x slower exp on AVX2): never leave it to the
+// compiler's estimate.
+#define VOXTRAL_EDGE_INLINE __attribute__((always_inline))
+
 namespace voxtral_edge::shared {
 
 inline constexpr std::size_t kLanes = 16;
 
 template <class V>
-V load16(const float* p) {
+VOXTRAL_EDGE_INLINE inline V load16(const float* p) {
   return V::load(p);
 }
 template <class V>
-V load16(const std::uint16_t* p) {
+VOXTRAL_EDGE_INLINE inline V load16(const std::uint16_t* p) {
   return V::load_half(p);
 }
 
 // The first `count` < 16 lanes from memory, the rest `fill`. Reads nothing beyond them.
 template <class V>
-V load_some(const float* p, std::size_t count, float fill) {
+VOXTRAL_EDGE_INLINE inline V load_some(const float* p, std::size_t count, float fill) {
   float lanes[kLanes];
   for (std::size_t i = 0; i < kLanes; i++) lanes[i] = i < count ? p[i] : fill;
   return V::load(lanes);
 }
 
 template <class V>
-void store_some(V v, float* p, std::size_t count) {
+VOXTRAL_EDGE_INLINE inline void store_some(V v, float* p, std::size_t count) {
   float lanes[kLanes];
   v.store(lanes);
   for (std::size_t i = 0; i < count; i++) p[i] = lanes[i];
@@ -34,7 +38,7 @@ void store_some(V v, float* p, std::size_t count) {
 
 // Tree: lane i + lane i+8, then i + i+4, then (0 + 1) + (2 + 3); the same as V::reduce16.
 template <class V>
-float sum_lanes(V v) {
+VOXTRAL_EDGE_INLINE inline float sum_lanes(V v) {
   float l[kLanes];
   v.store(l);
   for (std::size_t i = 0; i < 8; i++) l[i] += l[i + 8];
@@ -43,7 +47,7 @@ float sum_lanes(V v) {
 }
 
 template <class V>
-float largest_lane(V v) {
+VOXTRAL_EDGE_INLINE inline float largest_lane(V v) {
   float l[kLanes];
   v.store(l);
   float largest = l[0];
@@ -54,7 +58,7 @@ float largest_lane(V v) {
 // e^x to 2 units in the last place: x = n ln 2 + r, |r| <= 0.347, e^r = 1 + r + r^2 q(r) with q fitted to a relative
 // error of 3.3e-9. Overflows to infinity, underflows through the subnormals to 0, exp(-infinity) = 0, NaN stays NaN.
 template <class V>
-V exp16(V x) {
+VOXTRAL_EDGE_INLINE inline V exp16(V x) {
   const V low = V::all(-104.0f), high = V::all(89.0f);  // beyond: 0 and infinity in any case
   V clamped = V::select_below(x, low, low, x);
   clamped = V::select_below(high, clamped, high, clamped);
@@ -71,7 +75,7 @@ V exp16(V x) {
 
 // erf(x) to 2e-7: x P(x^2) below 1 (fit 5.7e-10), 1 - exp(-Q(|x|)) from 1 to 4 (fit 1.0e-9), then +-1.
 template <class V>
-V erf16(V x) {
+VOXTRAL_EDGE_INLINE inline V erf16(V x) {
   const V size = V::magnitude(x), square = size * size;
   V p = V::all(0x1.40be48p-14f);
   p = V::fma(p, square, V::all(-0x1.a0687ep-11f));
