@@ -171,7 +171,6 @@ def ring_attention(
         )
         writer.output(
             ring,
-            ring,
             "float32",
             _cache_shape(attention),
             f"{kind}_cache.{layer} with the new rows; may be bound to the same memory",

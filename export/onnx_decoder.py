@@ -77,9 +77,7 @@ def decoder_graph(manifest: dict[str, Any]) -> onnx.ModelProto:
     logits = linear(
         writer, normed, "decoder.embedding", "logits", rows=vocabulary, columns=width, dimension="tokens"
     )
-    writer.output(
-        logits, "logits", "float32", ["tokens", vocabulary], "scores of the token after each position"
-    )
+    writer.output(logits, "float32", ["tokens", vocabulary], "scores of the token after each position")
     return writer.finish(
         "Voxtral Realtime streaming decoder with tied head. Shapes and ring rules: docs/onnx.md"
     )

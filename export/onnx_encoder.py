@@ -67,9 +67,7 @@ def encoder_graph(manifest: dict[str, Any]) -> onnx.ModelProto:
         )
         hidden = writer.node("Add", [middle, ffn], f"{prefix}.out")
     frames = rms_norm(writer, hidden, "encoder.norm", "encoder_frames", width, epsilon)
-    writer.output(
-        frames, "encoder_frames", "float32", ["frames", width], "after the final norm, one row per 20 ms"
-    )
+    writer.output(frames, "float32", ["frames", width], "after the final norm, one row per 20 ms")
     _adapter(writer, frames, adapter)
     return writer.finish(
         "Voxtral Realtime streaming encoder and adapter. Shapes and ring rules: docs/onnx.md"
@@ -87,13 +85,13 @@ def _conv_stem(writer: GraphWriter, width: int, mel_bins: int) -> str:
     tail = writer.node(
         "Slice", [joined, writer.int64(-CONV1_TAIL), writer.int64(END), writer.int64(0)], "conv1_tail_out"
     )
-    writer.output(tail, "conv1_tail_out", "float32", [CONV1_TAIL, mel_bins], "next call's conv1_tail")
+    writer.output(tail, "float32", [CONV1_TAIL, mel_bins], "next call's conv1_tail")
     joined = writer.node("Concat", ["conv2_tail", first], "conv2.in", axis=0)
     second = _convolution(writer, joined, "encoder.conv2", "conv2", width, width, stride=2)
     tail = writer.node(
         "Slice", [joined, writer.int64(-CONV2_TAIL), writer.int64(END), writer.int64(0)], "conv2_tail_out"
     )
-    writer.output(tail, "conv2_tail_out", "float32", [CONV2_TAIL, width], "next call's conv2_tail")
+    writer.output(tail, "float32", [CONV2_TAIL, width], "next call's conv2_tail")
     return second
 
 
@@ -135,6 +133,4 @@ def _adapter(writer: GraphWriter, frames: str, adapter: dict[str, Any]) -> None:
         columns=adapter["hidden_width"],
         dimension="tokens",
     )
-    writer.output(
-        out, "audio_embeddings", "float32", ["tokens", adapter["output_width"]], "one row per 80 ms"
-    )
+    writer.output(out, "float32", ["tokens", adapter["output_width"]], "one row per 80 ms")

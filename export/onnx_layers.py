@@ -76,9 +76,10 @@ def table_rows(writer: GraphWriter, ids: str, name: str, out: str, *, rows: int,
     scale = writer.node("Cast", [scale], f"{out}.scale", to=TensorProto.FLOAT)
     scale = writer.node("Unsqueeze", [scale, writer.int64(2)], f"{out}.block_scale")
     scaled = writer.node("Mul", [centred, scale], f"{out}.scaled")
-    padded = writer.node("Reshape", [scaled, writer.int64(-1, blocks * block)], f"{out}.padded")
+    shape = writer.int64(-1, blocks * block)
     if blocks * block == columns:
-        return writer.node("Identity", [padded], out)
+        return writer.node("Reshape", [scaled, shape], out)
+    padded = writer.node("Reshape", [scaled, shape], f"{out}.padded")
     return writer.node("Slice", [padded, writer.int64(0), writer.int64(columns), writer.int64(1)], out)
 
 

@@ -48,10 +48,8 @@ class GraphWriter:
         self._inputs.append(helper.make_tensor_value_info(name, ONNX_TYPES[dtype], shape, doc))
         return name
 
-    def output(self, value: str, name: str, dtype: str, shape: list[int | str], doc: str) -> None:
-        """Declare `value` as the graph output `name`."""
-        if value != name:
-            self.node("Identity", [value], name)
+    def output(self, name: str, dtype: str, shape: list[int | str], doc: str) -> None:
+        """Make the value `name` a graph output."""
         self._outputs.append(helper.make_tensor_value_info(name, ONNX_TYPES[dtype], shape, doc))
 
     # ------------------------------------------------------------------ nodes and constants

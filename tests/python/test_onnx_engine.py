@@ -345,6 +345,19 @@ def test_manifests_that_are_no_json_objects(damaged: Path, text: str) -> None:
         OnnxRuntimeBackend(damaged / "nowhere")
 
 
+def test_info_tells_what_computes(package: Path) -> None:
+    import onnxruntime
+
+    backend = OnnxRuntimeBackend(package, threads=2)
+    state = backend.create_state(np.zeros((2, 56)), 0)
+    assert backend.info() == {
+        "onnxruntime": onnxruntime.__version__,
+        "providers": ["CPUExecutionProvider"],
+        "threads": 2,
+        "state_bytes": sum(value.numpy().nbytes for value in state.rings.values()),
+    }
+
+
 def test_the_minimum_version_is_the_packages_requirement() -> None:
     """pyproject.toml must ask for the version the code demands."""
     text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()

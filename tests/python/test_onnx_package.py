@@ -153,6 +153,17 @@ def test_equal_manifests_give_equal_bytes(packages, tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (package / name).read_bytes()
 
 
+def test_the_bundled_models_hold_the_graphs_written_today(tmp_path: Path) -> None:
+    """A change of the graphs must reach the demo model: export it again."""
+    models = Path(__file__).resolve().parents[2] / "voxtral_edge" / "models"
+    bundled = [path.parent for path in models.glob("*/manifest.json")]
+    assert bundled
+    for package in bundled:
+        build_graphs(read_manifest(package), tmp_path)
+        for name in ("encoder.onnx", "decoder.onnx"):
+            assert (tmp_path / name).read_bytes() == (package / name).read_bytes(), package.name
+
+
 def edit(manifest: dict[str, Any], case: str) -> str:
     """Break the manifest; returns what the message must name."""
     tensors = manifest["tensors"]

@@ -117,9 +117,9 @@ def one_layer_session(folder: Path, weight: np.ndarray, bits: int, bias: np.ndar
     writer.input("ids", "int64", ["k"], "")
     size = {"rows": rows, "columns": columns}
     product = linear(writer, "x", "layer", "product", dimension="k", bias=True, **size)
-    writer.output(product, "product", "float32", ["k", rows], "")
+    writer.output(product, "float32", ["k", rows], "")
     lookup = table_rows(writer, "ids", "layer.weight", "lookup", **size)
-    writer.output(lookup, "lookup", "float32", ["k", columns], "")
+    writer.output(lookup, "float32", ["k", columns], "")
     path = folder / "layer.onnx"
     path.write_bytes(writer.finish("").SerializeToString())
     onnx.checker.check_model(str(path), full_check=True)

@@ -7,6 +7,7 @@ stream's memory is fixed when it starts, however long it runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -118,12 +119,11 @@ class OnnxRuntimeBackend:
         self.config = self.manifest["config"]
         self.frames_per_token: int = self.config["adapter"]["frames_per_token"]
         self.max_tokens_per_call = max_tokens_per_call
+        self._threads = threads or 0
         self._onnxruntime = import_onnxruntime()
         self.providers = self._check_providers(providers)
         self._device = DEVICES.get(self.providers[0], "cpu")
-        self.sessions = {
-            graph: self._session(directory / name, threads) for graph, name in GRAPH_FILES.items()
-        }
+        self.sessions = {graph: self._session(directory / name) for graph, name in GRAPH_FILES.items()}
 
     # ------------------------------------------------------------------ the three calls of an engine
 
@@ -196,6 +196,16 @@ class OnnxRuntimeBackend:
 
     # ------------------------------------------------------------------ state
 
+    def info(self) -> dict[str, Any]:
+        """onnxruntime's version, execution providers, threads (0: its own choice), a stream's bytes."""
+        shapes = [shape for graph in GRAPH_FILES for shape in self.state_shapes(graph).values()]
+        return {
+            "onnxruntime": self._onnxruntime.__version__,
+            "providers": list(self.providers),
+            "threads": self._threads,
+            "state_bytes": sum(4 * math.prod(shape) for shape in shapes),
+        }
+
     def state_shapes(self, graph: str) -> dict[str, tuple[int, ...]]:
         """Shape of every state input of `graph`; rings hold the window and one call's rows."""
         section = self.config[graph]
@@ -228,9 +238,9 @@ class OnnxRuntimeBackend:
                 raise DeviceError(f"onnxruntime has no '{name}' here; it has {', '.join(available)}.")
         return list(providers)
 
-    def _session(self, path: Path, threads: int | None) -> Any:
+    def _session(self, path: Path) -> Any:
         options = self._onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
+        options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Two sessions take turns: the one that is done must not keep its threads spinning on the other's

@@ -30,6 +30,10 @@ class OnnxRuntimeEngine(_PythonEngine):
         self.backend = OnnxRuntimeBackend(package_dir, threads=threads, providers=providers)
         super().__init__(str(package_dir))
 
+    def info(self) -> dict[str, Any]:
+        """What computes: onnxruntime's version, execution providers, threads (0: onnxruntime's choice)."""
+        return self.backend.info()
+
     def create_state(self, delay_scales: npt.NDArray[np.float32], first_token_position: int) -> StreamState:
         """State of a new stream; `delay_scales` float32 [decoder layers, decoder width]."""
         return self.backend.create_state(delay_scales, first_token_position)
