@@ -15,6 +15,11 @@ namespace avx2 {
 extern const Kernels table;
 }
 #endif
+#ifdef VOXTRAL_EDGE_WITH_AVXVNNI
+namespace avxvnni {
+extern const Kernels table;
+}
+#endif
 #ifdef VOXTRAL_EDGE_WITH_AVX512VNNI
 namespace avx512vnni {
 extern const Kernels table;
@@ -40,6 +45,9 @@ const Entry kEntries[] = {
      [](const CpuFeatures& f) {
        return f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl && f.avx512vnni && f.fma && f.f16c;
      }},
+#endif
+#ifdef VOXTRAL_EDGE_WITH_AVXVNNI
+    {&avxvnni::table, [](const CpuFeatures& f) { return f.avx2 && f.fma && f.f16c && f.avx_vnni; }},
 #endif
 #ifdef VOXTRAL_EDGE_WITH_AVX2
     {&avx2::table, [](const CpuFeatures& f) { return f.avx2 && f.fma && f.f16c; }},

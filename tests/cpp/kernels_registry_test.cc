@@ -27,6 +27,7 @@ TEST("available kernels are compiled and match the features of this CPU") {
   for (const std::string& name : available) CHECK(compiled.count(name) == 1);
   const CpuFeatures& f = cpu_features();
   CHECK_EQ(available.count("avx2") == 1, f.avx2 && f.fma && f.f16c);
+  CHECK_EQ(available.count("avxvnni") == 1, f.avx2 && f.fma && f.f16c && f.avx_vnni);
   CHECK_EQ(available.count("avx512vnni") == 1, f.avx512vnni && f.avx512bw && f.avx512dq && f.avx512vl);
   CHECK_EQ(available.count("neon_dotprod") == 1, f.dotprod);
   std::string listed = "  features:";

@@ -10,11 +10,14 @@
 #include "kernels/kernels.h"
 
 namespace voxtral_edge::avx2 {
+// Internal to each file that includes this: avxvnni builds the same functions with other flags, and the linker must not
+// choose between the two.
+namespace {
 
-inline constexpr std::size_t kMostRows = 4;  // 8 integer sums and 4 weight vectors of 16 registers
+constexpr std::size_t kMostRows = 4;  // 8 integer sums and 4 weight vectors of 16 registers
 
 // Weights are read once, front to back; 9 KiB ahead as measured for AVX-512 on the same memory.
-inline constexpr std::size_t kPrefetchAhead = 9216;
+constexpr std::size_t kPrefetchAhead = 9216;
 
 template <std::size_t Bytes>
 inline void prefetch_tile(const std::uint8_t* tile) {
@@ -76,4 +79,5 @@ inline void store_sums(const __m256* sums, const float* bias, float* y, std::siz
                        bias ? _mm256_add_ps(sums[2 * m + h], _mm256_loadu_ps(bias + 8 * h)) : sums[2 * m + h]);
 }
 
+}  // namespace
 }  // namespace voxtral_edge::avx2

@@ -14,6 +14,14 @@ namespace voxtral_edge::shared {
 // sum |w x|, in practice a few 2^-24.
 inline constexpr std::size_t kChunk = 64;
 
+// As for the integer products (avx512vnni/block_product.h). One line per float vector, every line twice for binary16.
+inline constexpr std::size_t kFloatPrefetchBytes = 9216;
+
+template <class Weight>
+VOXTRAL_EDGE_INLINE inline void prefetch_ahead(const Weight* weights) {
+  __builtin_prefetch(reinterpret_cast<const char*>(weights) + kFloatPrefetchBytes);
+}
+
 // M rows of one group. A sum over 64 columns is one chain of dependent additions; with few rows, Chains chunks run side
 // by side to hide its latency. They still join the total in order, so the result does not depend on Chains.
 template <class V, std::size_t M, std::size_t Chains, class Weight>
@@ -29,6 +37,7 @@ void float_group(const Weight* weights, std::size_t columns, const float* x, std
     for (std::size_t k = begin; k < begin + kChunk; k++)
       for (std::size_t c = 0; c < Chains; c++) {
         const V w = load16<V>(weights + (k + c * kChunk) * kLanes);
+        prefetch_ahead(weights + (k + c * kChunk) * kLanes);
         for (std::size_t m = 0; m < M; m++)
           sums[c][m] = V::fma(w, V::all(x[m * x_stride + k + c * kChunk]), sums[c][m]);
       }
