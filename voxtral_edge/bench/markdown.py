@@ -1,0 +1,225 @@
+"""A benchmark result as text: a summary for the terminal, one row of a Markdown table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_COLUMNS = (
+    "machine",
+    "model",
+    "ISA × threads",
+    "mode, KV",
+    "step p50 / p99 / max ms",
+    "missed",
+    "RTF",
+    "floor ms",
+    "× floor",
+    "RSS MB",
+    "load s",
+)
+
+
+def table(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Lines of a Markdown table with one row per result."""
+    head = f"| {' | '.join(_COLUMNS)} |"
+    return [head, "|" + "---|" * len(_COLUMNS), *(row(result) for result in results)]
+
+
+def row(result: Mapping[str, Any]) -> str:
+    """One row; the columns are those of `table`."""
+    step, machine = result["step_ms"], result["machine"]
+    cells = [
+        f"{machine['cpu']}, {machine['usable_cpus']} CPUs, {result['read_gbps']:.1f} GB/s",
+        f"{result['model']} {result['precision']}",
+        f"{result['isa']} × {result['threads']}",
+        f"{result['mode']}, {result['kv']}",
+        " / ".join(number(step[name]) for name in ("p50", "p99", "max")) if step else "–",
+        f"{result['deadline_miss_rate']:.2%}" if step else "–",
+        f"{result['rtf']:.3f}",
+        number(result["floor_ms"]) if result["memory_bound"] is not False else "– (in cache)",
+        f"{result['ratio_to_floor']:.2f}" if step and result["memory_bound"] is not False else "–",
+        f"{result['rss_peak_mb']:.0f}",
+        f"{result['load_s']:.2f} ({result['load']['page_cache']})",
+    ]
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def plain(result: Mapping[str, Any]) -> list[str]:
+    """A summary for people, a line per subject."""
+    rows = [
+        ("Machine", machine_line(result)),
+        ("Package", f"{result['model']}, {result['precision']}; {result['note']}"),
+        ("Run", run_line(result)),
+        *(_step_rows(result) if result["step_ms"] else _file_rows(result)),
+        ("Memory reads", bandwidth_line(result)),
+        ("Floor", floor_line(result)),
+        ("Memory", memory_line(result)),
+        ("Start", start_line(result)),
+        *_beside_rows(result),
+    ]
+    return [f"{name:<14}{text}" for name, text in rows]
+
+
+def machine_line(result: Mapping[str, Any]) -> str:
+    """CPU, CPUs that may be used, kernel, governor."""
+    machine = result["machine"]
+    parts = [
+        machine["cpu"],
+        f"{machine['usable_cpus']} of {machine['cpus']} CPUs",
+        f"{machine['system']} {machine['kernel']} {machine['architecture']}",
+        f"governor {machine['governor']}" if machine["governor"] else "",
+        machine["power_mode"] or "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def run_line(result: Mapping[str, Any]) -> str:
+    """What was measured, in words."""
+    threads = result["threads"]
+    parts = [
+        f"{result['mode']}, {result['audio']['seconds']:g} s of {result['audio']['kind']} audio",
+        f"{result['engine']} engine ({result['isa']}), {threads} thread{'s' if threads != 1 else ''}",
+        f"attention windows {result['kv']}",
+        f"delay {result['delay_ms']} ms",
+    ]
+    if len(result["runs"]) > 1:
+        parts.append(f"median of {len(result['runs'])} runs")
+    return ", ".join(parts)
+
+
+def bandwidth_line(result: Mapping[str, Any]) -> str:
+    """Read bandwidth before and after the run."""
+    bandwidth = result["bandwidth"]
+    return (
+        f"{bandwidth['median']:.1f} GB/s median, {bandwidth['min']:.1f} to {bandwidth['max']:.1f} "
+        f"({len(bandwidth['before'])} probes before the run, {len(bandwidth['after'])} after)"
+    )
+
+
+def floor_line(result: Mapping[str, Any]) -> str:
+    """Bytes a step reads and the time they take."""
+    text = f"{size(result['bytes_per_step'])} per step take {number(result['floor_ms'])} ms at that speed"
+    if result["memory_bound"] is False:
+        return text + "; this model fits the cache, so memory is not its limit"
+    if result["step_ms"]:
+        low, high = result["ratio_to_floor_range"]
+        return text + f"; median step {result['ratio_to_floor']:.2f} × that ({low:.2f} to {high:.2f})"
+    return text + f"; time per token is {1 / result['file']['floor_over_time']:.2f} × that"
+
+
+def memory_line(result: Mapping[str, Any]) -> str:
+    """Peak, weights, attention state, page faults."""
+    faults = result["page_faults"]
+    return (
+        f"{result['rss_peak_mb']:.0f} MB at most; weights {result['weights_mb']:.0f} MB, attention state of "
+        f"a stream {result['kv_mb']:.0f} MB; page faults while running {faults['minor']} minor, "
+        f"{faults['major']} major"
+    )
+
+
+def start_line(result: Mapping[str, Any]) -> str:
+    """Load and stream start."""
+    load = result["load"]
+    text = f"load {result['load_s']:.2f} s (page cache {load['page_cache']}"
+    if load["read_once_s"] is not None:
+        text += f"; reading the weights once takes {load['read_once_s']:.2f} s"
+    text += f"), stream ready in {result['start_ms']:.0f} ms"
+    return text + (f", first step {number(result['first_step_ms'])} ms" if result["step_ms"] else "")
+
+
+def number(value: float) -> str:
+    """Three significant digits without an exponent."""
+    if value >= 100:
+        return f"{value:.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.2f} {unit}"
+    return f"{count:.0f} B"
+
+
+def _step_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    step, stages, backlog = result["step_ms"], result["stage_ms"], result["backlog_s"]
+    names = ("p50", "p90", "p95", "p99", "p99.9", "max")
+    low, high = step["ci95"]["p99"]
+    return [
+        ("Step ms", "   ".join(f"{name} {number(step[name])}" for name in names)),
+        (
+            "",
+            f"p99 rests on {max(1, round(step['count'] / 100))} of {step['count']} steps: "
+            f"{number(low)} to {number(high)} (95 %)",
+        ),
+        ("Stages ms", "   ".join(f"{name} {number(stage['p50'])}" for name, stage in stages.items())),
+        (
+            "Deadline",
+            f"{result['deadline_miss_rate']:.2%} of steps later than {result['deadline_ms']:g} ms, at most "
+            f"{result['longest_miss_run']} in a row",
+        ),
+        (
+            "Backlog",
+            f"p95 {backlog['p95']:.2f} s, max {backlog['max']:.2f} s, at the end {backlog['final']:.2f} s, "
+            f"slope {backlog['slope']:+.4f} s/s ({result['clock']} clock)",
+        ),
+        ("Speed", f"real-time factor {result['rtf']:.3f} ({result['rtfx']:.1f} × real time)"),
+    ]
+
+
+def _file_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    file = result["file"]
+    stages = "   ".join(f"{name} {number(value)}" for name, value in file["stage_ms_per_token"].items())
+    shared = [
+        f"{file[key]:.2f} tokens per {name} pass"
+        for key, name in (("tokens_per_decode_pass", "decode"), ("tokens_per_encode_pass", "encode"))
+        if file[key]
+    ]
+    return [
+        (
+            "Speed",
+            f"real-time factor {result['rtf']:.3f} ({result['rtfx']:.1f} × real time): "
+            f"{file['wall_s']:.2f} s for {file['audio_s']:g} s",
+        ),
+        ("Per token ms", f"{number(file['ms_per_token'])}   ({stages})"),
+        ("Sharing", ", ".join(shared) or "not reported by this engine"),
+    ]
+
+
+def _beside_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    if energy := result["energy"]:
+        rows.append(
+            (
+                "Energy",
+                f"{energy['watts']:.2f} W, {energy['joules_per_audio_s']:.2f} J per second of audio "
+                f"({energy['source']})",
+            )
+        )
+    thermal = result["thermal"]
+    facts = []
+    if thermal["celsius_max"] is not None:
+        facts.append(f"{thermal['celsius_start']:.0f} → {thermal['celsius_max']:.0f} °C")
+    if thermal["clock_mhz_max"] is not None:
+        facts.append(f"clock {thermal['clock_mhz_min']:.0f} to {thermal['clock_mhz_max']:.0f} MHz")
+    if thermal["throttled"] is not None:
+        facts.append("throttled" if thermal["throttled"] else "not throttled")
+    if facts:
+        rows.append(("Chip", ", ".join(facts)))
+    rows.append(("Other work", interference_line(result)))
+    return rows
+
+
+def interference_line(result: Mapping[str, Any]) -> str:
+    """Whether the machine was quiet."""
+    other = result["interference"]
+    if other["other_cpus"] is None:
+        return "unknown here"
+    verdict = "quiet" if other["quiet"] else "NOT quiet: figures are upper bounds"
+    steal = f", {other['steal_share']:.1%} stolen by the host" if other["steal_share"] else ""
+    load = f", load average {other['load_start']}" if other["load_start"] is not None else ""
+    return f"{verdict}; {other['other_cpus']:.2f} CPUs busy with other programs{steal}{load}"
