@@ -149,6 +149,8 @@ class AudioFile:
                 f"{self.path}: holds no audio ({self.format}, 0 samples); if a recorder was killed while "
                 "writing, let it or ffmpeg write the file again"
             )
+        if self._file.format == "OGG" and not _ogg_ends(self.path):
+            self.warnings.append(f"{self.path}: truncated: its last page is not marked as the end")
         if self._file.format in ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU"):
             self._check_declared_size()
 
@@ -232,16 +234,15 @@ class PcmPipe:
     def blocks(self, block_samples: int = BLOCK_SAMPLES) -> Iterator[NDArray[np.int16]]:
         """Yields int16 arrays of 1 to `block_samples` samples. AudioFormatError if the pipe carries a file
         with a header. Can be iterated once."""
-        leftover = b""
-        checked = False
+        leftover, head = b"", b""
         while True:
             new = self._read(2 * block_samples - len(leftover))
             if not new:
                 break
             data = leftover + new
-            if not checked and len(data) >= 4:
-                self._refuse_container(data)
-                checked = True
+            if len(head) < 4:
+                head += new[:4]
+                self._refuse_container(head)
             whole = len(data) - len(data) % 2
             leftover = data[whole:]
             if whole:
@@ -252,9 +253,9 @@ class PcmPipe:
                 "little-endian mono samples at 16 kHz, e.g. from ffmpeg -i IN -f s16le -ac 1 -ar 16000 -"
             )
 
-    def _refuse_container(self, data: bytes) -> None:
+    def _refuse_container(self, head: bytes) -> None:
         for magic, name in _CONTAINER_MAGIC.items():
-            if data.startswith(magic):
+            if head.startswith(magic):
                 raise AudioFormatError(
                     f"{self.name} carries a {name} file, not headerless samples; give the file by name, or "
                     "convert: ffmpeg -i IN -f s16le -ac 1 -ar 16000 - | voxtral-edge transcribe -"
@@ -277,6 +278,16 @@ def _check_regular_file(path: Path) -> None:
         raise AudioFormatError(f"{path}: is empty (0 bytes); record or copy it again")
     if not os.access(path, os.R_OK):
         raise AudioFormatError(f"{path}: cannot be opened (Permission denied); check the permissions")
+
+
+def _ogg_ends(path: Path) -> bool:
+    """Whether the last Ogg page carries the end-of-stream flag: a decoder cannot tell a cut file from a short
+    one. A page is 65,307 bytes at most."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 65_307))
+        tail = file.read()
+    at = tail.rfind(b"OggS")
+    return at >= 0 and at + 6 <= len(tail) and bool(tail[at + 5] & 4)
 
 
 def _reason(error: Exception) -> str:

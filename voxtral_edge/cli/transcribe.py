@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if not readable:
         return EXIT_ERROR
     engine = load(args.model, args.engine, args.threads, on_progress=_load_progress(args))
+    _clear_load_progress(args)
     about = {"model": engine.name, "engine": engine.engine, "delay_ms": args.delay_ms}
     failed = len(readable) < len(jobs)
     documents: list[dict[str, Any]] = []
@@ -184,12 +185,15 @@ def _load_progress(args: argparse.Namespace) -> Any:
         return None
 
     def show(done: int, total: int) -> None:
-        if total < 1 << 28:  # under 256 MiB: loaded before the line could be read
-            return
-        end = "\r" + " " * 60 + "\r" if done >= total else ""
-        print(f"\rloading {done / 1e9:.2f} of {total / 1e9:.2f} GB{end}", end="", file=sys.stderr, flush=True)
+        if total >= 1 << 28:  # less than 256 MiB is loaded before the line could be read
+            print(f"\rloading {done / 1e9:.2f} of {total / 1e9:.2f} GB", end="", file=sys.stderr, flush=True)
 
     return show
+
+
+def _clear_load_progress(args: argparse.Namespace) -> None:
+    if args.progress is not False and sys.stderr.isatty():
+        print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
 
 
 def _print_documents(documents: list[dict[str, Any]]) -> None:

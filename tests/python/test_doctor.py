@@ -1,0 +1,139 @@
+"""`voxtral-edge doctor`: the arithmetic of its prediction, its verdicts, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from front_door import run_cli
+
+import voxtral_edge as ve
+from voxtral_edge.cli.doctor import MARGIN, predict
+from voxtral_edge.engine import find_package, read_manifest
+from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
+from voxtral_edge.step_cost import StepCost, cost_of_full_model, cost_of_manifest
+
+# The published model (specification §1.2): linear parameters, and what always stays float32.
+LINEAR_PARAMETERS = 964_689_920 + 25_165_824 + 3_026_190_336 + 402_653_184
+FLOAT_PARAMETERS = 5_406_720 + 461_568
+
+
+@pytest.mark.parametrize(
+    ("precision", "bytes_per_weight"), [("int4", 0.5625), ("int8", 1.0625), ("fp16", 2), ("fp32", 4)]
+)
+def test_weight_bytes_follow_from_the_dimensions(precision: str, bytes_per_weight: float) -> None:
+    """Block 32 with one fp16 scale: 4.5 and 8.5 bits per weight."""
+    cost = cost_of_full_model(precision)
+    assert cost.weight_bytes == LINEAR_PARAMETERS * bytes_per_weight + 4 * FLOAT_PARAMETERS
+
+
+def test_state_bytes_follow_from_the_dimensions() -> None:
+    """106,496 B per token in the decoder (fp16) and 524,288 B per frame in the encoder (fp32), windows
+    full."""
+    cost = cost_of_full_model("int4")
+    assert cost.kv_bytes == 106_496 * 8192 + 524_288 * 750
+    assert (cost.step_ms, cost.window_seconds) == (80.0, pytest.approx(655.36))
+
+
+def test_a_package_costs_what_its_weights_weigh() -> None:
+    package = find_package("tiny-en")
+    cost = cost_of_manifest(read_manifest(package))
+    assert (
+        0.95 * (package / "weights.bin").stat().st_size
+        < cost.weight_bytes
+        <= (package / "weights.bin").stat().st_size
+    )
+
+
+def test_floor_is_bytes_over_bandwidth() -> None:
+    cost = StepCost(weight_bytes=2_500_000_000, kv_bytes=1_000_000_000, step_ms=80.0, window_seconds=600.0)
+    assert cost.floor_ms(25.0, full_window=False) == pytest.approx(100.0)
+    assert cost.floor_ms(25.0, full_window=True) == pytest.approx(140.0)
+
+
+@pytest.mark.parametrize(
+    ("read_gbps", "memory", "verdict", "live"),
+    [
+        (10.0, 16e9, "at best 3.1x slower", False),  # Raspberry Pi 5
+        (40.0, 16e9, "falls behind within 10 min", False),
+        (50.0, 16e9, "borderline", False),
+        (77.0, 8e9, "keeps up live", True),  # Orin Nano Super
+        (77.0, 3e9, "does not fit", False),
+    ],
+)
+def test_verdicts(read_gbps: float, memory: float, verdict: str, live: bool) -> None:
+    cost = StepCost(weight_bytes=2_490_000_000, kv_bytes=1_070_000_000, step_ms=80.0, window_seconds=600.0)
+    prediction = predict("int4", cost, read_gbps, int(memory))
+    assert verdict in prediction.verdict
+    assert prediction.live is live
+    if live:
+        assert prediction.full_ms * MARGIN <= 80
+
+
+def test_json_is_complete_and_agrees_with_the_interface() -> None:
+    code, out, err = run_cli("doctor", "--json", "--megabytes", 32, "--threads", 2)
+    facts = json.loads(out)
+    assert (code, err) == (0, "")
+    assert facts["kernels_active"] == ve.kernels.active()
+    assert facts["kernels_available"] == ve.kernels.available()
+    assert facts["threads"] == 2 and facts["read_gbps"] > 0.1
+    assert facts["self_test"]["ok"] and "tiny-en" in facts["bundled_models"]
+    assert facts["memory_bytes"] >= facts["memory_available_bytes"] > 0
+    assert [item["model"] for item in facts["predictions"]] == ["int4", "int8"]
+    for item in facts["predictions"]:
+        expected = item["weight_bytes_per_step"] / (facts["read_gbps"] * 1e6)
+        assert item["step_ms_start"] == pytest.approx(expected, rel=1e-4)
+        assert item["step_ms_full"] > item["step_ms_start"]
+
+
+def test_text_says_what_matters() -> None:
+    code, out, _ = run_cli("doctor", "--megabytes", 32)
+    assert code == 0
+    for wanted in (
+        "CPU",
+        "Kernels",
+        "Memory reads",
+        "GB/s",
+        "Disk",
+        "Self test",
+        "int4",
+        "int8",
+        "verdict",
+        "floor",
+    ):
+        assert wanted in out
+    assert "(active)" in out and ve.kernels.active() in out
+    assert max(map(len, out.splitlines())) <= 160
+
+
+def test_a_package_of_ones_own() -> None:
+    code, out, _ = run_cli("doctor", "--megabytes", 32, "-m", "tiny-en")
+    assert code == 0
+    assert "tiny-en" in out and "keeps up live" in out
+
+
+def test_forced_kernels_are_reported() -> None:
+    code, out, _ = run_cli("doctor", "--megabytes", 32, env={"VOXTRAL_EDGE_ISA": "scalar"})
+    assert code == 0
+    assert "scalar (forced by VOXTRAL_EDGE_ISA)" in out
+
+
+def test_kernels_this_machine_lacks_are_a_typed_error() -> None:
+    code, _, err = run_cli("doctor", "--megabytes", 32, env={"VOXTRAL_EDGE_ISA": "no-such-isa"})
+    assert code == 1
+    assert err.startswith("voxtral-edge: error: ") and "scalar" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--threads", 0], ["--megabytes", 0], ["-m", "no-such-model"]])
+def test_wrong_usage(arguments: list[object]) -> None:
+    code, _, err = run_cli("doctor", *arguments)
+    assert code == 2 and err.startswith("voxtral-edge: error: ")
+
+
+def test_machine_facts_are_plausible(tmp_path: Path) -> None:
+    assert cpu_model()
+    total, available = memory_bytes()
+    assert total > 1e8
+    assert 0 < available <= total
+    assert free_disk_bytes(tmp_path / "not" / "there") == free_disk_bytes(tmp_path)
