@@ -73,6 +73,8 @@ TEST("numbers follow the grammar") {
                            "nan", "1a", "1 2", "1.e5", "-01", "١"}) {
     refusal(text);
   }
+  CHECK_CONTAINS(refusal("01"), "a number with a leading zero");
+  CHECK_CONTAINS(refusal("-007"), "a number with a leading zero");
 }
 
 TEST("strings: escapes, surrogate pairs, control characters") {

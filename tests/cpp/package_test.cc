@@ -288,6 +288,28 @@ TEST("precision table") {
           "stored in another precision than fp16, which its group has");
 }
 
+TEST("float precisions must match, too") {
+  const Fixture fixture("fp16");
+  fixture.edit("\"adapter\": \"fp16\"", "\"adapter\": \"fp32\"");
+  CHECK_CONTAINS(fixture.refusal(), "tensors.adapter.linear1.weight: stored in another precision than fp32");
+}
+
+TEST("scales of another type are refused although everything else fits") {
+  const Fixture fixture("int4");
+  const std::string weights = read_file(fixture.folder / "weights.bin");
+  const std::string entry = entry_of(fixture.manifest(), "adapter.linear1.scales");
+  const std::uint64_t bytes = 2 * field(entry, "bytes"), offset = (weights.size() + 63) / 64 * 64;
+  std::string moved = replaced(entry, "float16", "float32");
+  moved = replaced(moved, "\"bytes\": " + std::to_string(bytes / 2), "\"bytes\": " + std::to_string(bytes));
+  moved =
+      replaced(moved, "\"offset\": " + std::to_string(field(entry, "offset")), "\"offset\": " + std::to_string(offset));
+  fixture.edit(entry, moved);
+  fixture.edit("\"weights.bin\": {\"bytes\": " + std::to_string(weights.size()),
+               "\"weights.bin\": {\"bytes\": " + std::to_string(offset + bytes));
+  std::filesystem::resize_file(fixture.folder / "weights.bin", offset + bytes);
+  CHECK_CONTAINS(fixture.refusal(), "tensors.adapter.linear1.scales: expected float16 [60, 6], the scales of");
+}
+
 TEST("tensor entries: ranges") {
   const std::string name = "decoder.norm.weight";
   const std::string entry = entry_of(Fixture().manifest(), name);

@@ -91,8 +91,14 @@ TEST("marks that French sets apart by a space stay with their word") {
   Feeder feeder;
   feeder.mark().text(" Ça").text(" va").text(" ?").text(" Oui").text(" !").text(" 50").text(" %").pad();
   feeder.mark().text(" «").text(" mot").text(" »").text(" :").pad();
-  feeder.mark().text("\xC2\xA0x\xC2\xA0!").finish();  // a no-break space does not end a word
-  CHECK_EQ(feeder.joined(), "Ça|va ?|Oui !|50 %|«|mot » :|\xC2\xA0x\xC2\xA0!");
+  feeder.mark()
+      .text(
+          "\xC2\xA0x\xC2\xA0!\xE2\x80\xAF:\xE2\x80\x87"
+          "0")
+      .finish();  // no-break spaces do not end a word
+  CHECK_EQ(feeder.joined(),
+           "Ça|va ?|Oui !|50 %|«|mot » :|\xC2\xA0x\xC2\xA0!\xE2\x80\xAF:\xE2\x80\x87"
+           "0");
 }
 
 TEST("a mark or a pad begins a new word even without white space") {
