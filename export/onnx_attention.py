@@ -35,20 +35,16 @@ class Attention:
     window: int
     rope_theta: float
     bias: bool
+    rows: str
     slots: str
-    """Name of the ring's symbolic dimension."""
+    """Names of the symbolic dimensions: rows of a call, slots of a ring."""
 
     @staticmethod
-    def from_config(config: dict[str, Any], window: str, bias: bool, slots: str) -> Attention:
+    def from_config(config: dict[str, Any], window: str, bias: bool, rows: str, slots: str) -> Attention:
         """From the manifest's `config.encoder` or `config.decoder`; `window` names the key holding it."""
-        keys = ("width", "heads", "kv_heads", "head_dim")
-        return Attention(
-            **{key: config[key] for key in keys},
-            window=config[window],
-            rope_theta=config["rope_theta"],
-            bias=bias,
-            slots=slots,
-        )
+        keys = ("width", "heads", "kv_heads", "head_dim", "rope_theta")
+        sizes = {key: config[key] for key in keys}
+        return Attention(**sizes, window=config[window], bias=bias, rows=rows, slots=slots)
 
 
 @dataclass(frozen=True)
@@ -131,68 +127,51 @@ def _rotations(writer: GraphWriter, query_column: str, attention: Attention) -> 
 
 
 def ring_attention(
-    writer: GraphWriter,
-    x: str,
-    prefix: str,
-    layer: int,
-    out: str,
-    attention: Attention,
-    place: Positions,
-    dimension: str,
+    writer: GraphWriter, x: str, layer: int, out: str, attention: Attention, place: Positions
 ) -> str:
     """`out` = o(attention(q(x), ring of k(x), ring of v(x))); also declares the layer's updated caches."""
-    projected = {}
-    for kind, heads in (("q", attention.heads), ("k", attention.kv_heads), ("v", attention.kv_heads)):
-        flat = linear(
-            writer,
-            x,
-            f"{prefix}.{kind}",
-            f"{out}.{kind}",
-            rows=heads * attention.head_dim,
-            columns=attention.width,
-            dimension=dimension,
-            bias=attention.bias and kind != "k",
-        )
-        shape = writer.int64(1, -1, heads, attention.head_dim)
-        split = writer.node("Reshape", [flat, shape], f"{out}.{kind}.split")
-        projected[kind] = writer.node("Transpose", [split], f"{out}.{kind}.heads", perm=[0, 2, 1, 3])
-    for kind in ("q", "k"):
-        projected[kind] = writer.node(
-            "RotaryEmbedding",
-            [projected[kind], place.cosine, place.sine],
-            f"{out}.{kind}.rotated",
-            interleaved=0,
-        )
-    rings = []
-    for kind, rows in (("key", projected["k"]), ("value", projected["v"])):
-        ring = f"{kind}_cache_out.{layer}"
-        writer.node(
-            "TensorScatter", [f"{kind}_cache.{layer}", rows, place.write_index], ring, axis=2, mode="circular"
-        )
-        writer.output(
-            ring,
-            "float32",
-            _cache_shape(attention),
-            f"{kind}_cache.{layer} with the new rows; may be bound to the same memory",
-        )
-        rings.append(ring)
+    prefix = f"{writer.name}.layers.{layer}.attention"
+    query = _heads(writer, x, f"{prefix}.q", f"{out}.q", attention, attention.heads, attention.bias)
+    key = _heads(writer, x, f"{prefix}.k", f"{out}.k", attention, attention.kv_heads, False)
+    value = _heads(writer, x, f"{prefix}.v", f"{out}.v", attention, attention.kv_heads, attention.bias)
+    rotation = [place.cosine, place.sine]
+    query = writer.node("RotaryEmbedding", [query, *rotation], f"{query}.rotated", interleaved=0)
+    key = writer.node("RotaryEmbedding", [key, *rotation], f"{key}.rotated", interleaved=0)
+    rings = [
+        _write_ring(writer, f"{kind}_cache", layer, rows, attention, place)
+        for kind, rows in (("key", key), ("value", value))
+    ]
     # Softmax runs in the type of its input, float32; naming that in softmax_precision would shut out CUDA,
     # whose kernels refuse the attribute.
     scale = 1.0 / math.sqrt(attention.head_dim)
-    mixed = writer.node("Attention", [projected["q"], *rings, place.mask], f"{out}.mixed", scale=scale)
+    mixed = writer.node("Attention", [query, *rings, place.mask], f"{out}.mixed", scale=scale)
     joined = writer.node("Transpose", [mixed], f"{out}.joined", perm=[0, 2, 1, 3])
     inner = attention.heads * attention.head_dim
     flat = writer.node("Reshape", [joined, writer.int64(-1, inner)], f"{out}.flat")
-    return linear(
-        writer,
-        flat,
-        f"{prefix}.o",
-        out,
-        rows=attention.width,
-        columns=inner,
-        dimension=dimension,
-        bias=attention.bias,
-    )
+    size = {"rows": attention.width, "columns": inner}
+    return linear(writer, flat, f"{prefix}.o", out, dimension=attention.rows, bias=attention.bias, **size)
+
+
+def _heads(
+    writer: GraphWriter, x: str, layer: str, out: str, attention: Attention, heads: int, bias: bool
+) -> str:
+    """A projection of x [rows, width] as [1, heads, rows, head_dim]."""
+    size = {"rows": heads * attention.head_dim, "columns": attention.width}
+    flat = linear(writer, x, layer, out, dimension=attention.rows, bias=bias, **size)
+    shape = writer.int64(1, -1, heads, attention.head_dim)
+    split = writer.node("Reshape", [flat, shape], f"{out}.split")
+    return writer.node("Transpose", [split], f"{out}.heads", perm=[0, 2, 1, 3])
+
+
+def _write_ring(
+    writer: GraphWriter, cache: str, layer: int, rows: str, attention: Attention, place: Positions
+) -> str:
+    """The ring `cache` of `layer` with `rows` written at their positions, declared as a graph output."""
+    inputs = [f"{cache}.{layer}", rows, place.write_index]
+    ring = writer.node("TensorScatter", inputs, f"{cache}_out.{layer}", axis=2, mode="circular")
+    doc = f"{cache}.{layer} with the new rows; may be bound to the same memory"
+    writer.output(ring, "float32", _cache_shape(attention), doc)
+    return ring
 
 
 def _cache_shape(attention: Attention) -> list[int | str]:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .onnx_attention import Attention, positions, ring_attention, ring_inputs
-from .onnx_layers import gated_ffn, linear, rms_norm, table_rows
+from .onnx_attention import Attention, positions, ring_inputs
+from .onnx_block import transformer_block
+from .onnx_layers import linear, rms_norm, table_rows
 from .onnx_nodes import GraphWriter
 
 
@@ -17,7 +18,9 @@ def decoder_graph(manifest: dict[str, Any]) -> onnx.ModelProto:
     decoder = manifest["config"]["decoder"]
     width, epsilon, vocabulary = decoder["width"], decoder["norm_eps"], decoder["vocab_size"]
     writer = GraphWriter("decoder", manifest["tensors"])
-    attention = Attention.from_config(decoder, "window_tokens", bias=False, slots="decoder_slots")
+    attention = Attention.from_config(
+        decoder, "window_tokens", bias=False, rows="tokens", slots="decoder_slots"
+    )
     writer.input("audio_embeddings", "float32", ["tokens", width], "the encoder's rows of these positions")
     writer.input(
         "previous_ids", "int64", ["tokens"], "token id before each position (the prompt while prefilling)"
@@ -39,40 +42,7 @@ def decoder_graph(manifest: dict[str, Any]) -> onnx.ModelProto:
     )
     place = positions(writer, hidden, attention)
     for layer in range(decoder["layers"]):
-        prefix = f"decoder.layers.{layer}"
-        normed = rms_norm(
-            writer, hidden, f"{prefix}.attention_norm", f"{prefix}.attention_in", width, epsilon
-        )
-        mixed = ring_attention(
-            writer,
-            normed,
-            f"{prefix}.attention",
-            layer,
-            f"{prefix}.attention_out",
-            attention,
-            place,
-            "tokens",
-        )
-        middle = writer.node("Add", [hidden, mixed], f"{prefix}.middle")
-        normed = rms_norm(writer, middle, f"{prefix}.ffn_norm", f"{prefix}.ffn_normed", width, epsilon)
-        factor = writer.node(
-            "Gather",
-            [factors, writer.constant(f"layer.{layer}", layer, np.int64)],
-            f"{prefix}.delay_factor",
-            axis=0,
-        )
-        conditioned = writer.node("Mul", [normed, factor], f"{prefix}.ffn_in")
-        ffn = gated_ffn(
-            writer,
-            conditioned,
-            f"{prefix}.ffn",
-            f"{prefix}.ffn_out",
-            width=width,
-            ffn_width=decoder["ffn_width"],
-            dimension="tokens",
-            bias=False,
-        )
-        hidden = writer.node("Add", [middle, ffn], f"{prefix}.out")
+        hidden = transformer_block(writer, hidden, layer, decoder, attention, place, factors)
     normed = rms_norm(writer, hidden, "decoder.norm", "decoder.out", width, epsilon)
     logits = linear(
         writer, normed, "decoder.embedding", "logits", rows=vocabulary, columns=width, dimension="tokens"

@@ -6,8 +6,9 @@ from typing import Any
 
 import onnx
 
-from .onnx_attention import Attention, positions, ring_attention, ring_inputs
-from .onnx_layers import gated_ffn, linear, rms_norm
+from .onnx_attention import Attention, positions, ring_inputs
+from .onnx_block import transformer_block
+from .onnx_layers import linear, rms_norm
 from .onnx_nodes import GraphWriter
 
 CONV1_TAIL = 2
@@ -22,7 +23,9 @@ def encoder_graph(manifest: dict[str, Any]) -> onnx.ModelProto:
     encoder, adapter = manifest["config"]["encoder"], manifest["config"]["adapter"]
     width, epsilon = encoder["width"], encoder["norm_eps"]
     writer = GraphWriter("encoder", manifest["tensors"])
-    attention = Attention.from_config(encoder, "window_frames", bias=True, slots="encoder_slots")
+    attention = Attention.from_config(
+        encoder, "window_frames", bias=True, rows="frames", slots="encoder_slots"
+    )
     per_token = adapter["frames_per_token"]
     writer.input(
         "mel",
@@ -39,33 +42,7 @@ def encoder_graph(manifest: dict[str, Any]) -> onnx.ModelProto:
     hidden = _conv_stem(writer, width, encoder["mel_bins"])
     place = positions(writer, hidden, attention)
     for layer in range(encoder["layers"]):
-        prefix = f"encoder.layers.{layer}"
-        normed = rms_norm(
-            writer, hidden, f"{prefix}.attention_norm", f"{prefix}.attention_in", width, epsilon
-        )
-        mixed = ring_attention(
-            writer,
-            normed,
-            f"{prefix}.attention",
-            layer,
-            f"{prefix}.attention_out",
-            attention,
-            place,
-            "frames",
-        )
-        middle = writer.node("Add", [hidden, mixed], f"{prefix}.middle")
-        normed = rms_norm(writer, middle, f"{prefix}.ffn_norm", f"{prefix}.ffn_in", width, epsilon)
-        ffn = gated_ffn(
-            writer,
-            normed,
-            f"{prefix}.ffn",
-            f"{prefix}.ffn_out",
-            width=width,
-            ffn_width=encoder["ffn_width"],
-            dimension="frames",
-            bias=True,
-        )
-        hidden = writer.node("Add", [middle, ffn], f"{prefix}.out")
+        hidden = transformer_block(writer, hidden, layer, encoder, attention, place)
     frames = rms_norm(writer, hidden, "encoder.norm", "encoder_frames", width, epsilon)
     writer.output(frames, "float32", ["frames", width], "after the final norm, one row per 20 ms")
     _adapter(writer, frames, adapter)
