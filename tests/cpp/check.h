@@ -7,6 +7,7 @@
 // test). The process exits 1 if anything failed. An argument runs only the tests whose name contains it.
 #pragma once
 
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <exception>
@@ -29,11 +30,11 @@ inline std::vector<Case>& cases() {
   return list;
 }
 
-struct State {
+struct State {  // checks may run on any thread
   const char* test = "";
-  long checks = 0;
-  long failures = 0;          // in all
-  long failures_in_test = 0;
+  std::atomic<long> checks{0};
+  std::atomic<long> failures{0};  // in all
+  std::atomic<long> failures_in_test{0};
 };
 
 inline State& state() {
@@ -97,12 +98,12 @@ inline int run_all(int argc, char** argv) {
       fail(__FILE__, __LINE__, "uncaught exception of unknown type");
     }
     if (s.failures_in_test > kShownPerTest)
-      std::fprintf(stderr, "  … and %ld more failures in \"%s\"\n", s.failures_in_test - kShownPerTest, c.name);
+      std::fprintf(stderr, "  … and %ld more failures in \"%s\"\n", s.failures_in_test.load() - kShownPerTest, c.name);
     std::printf("%s  %s\n", s.failures_in_test ? "FAILED" : "ok    ", c.name);
     std::fflush(stdout);
   }
   const State& s = state();
-  std::printf("%d tests, %ld checks, %ld failures\n", ran, s.checks, s.failures);
+  std::printf("%d tests, %ld checks, %ld failures\n", ran, s.checks.load(), s.failures.load());
   if (ran == 0) std::fprintf(stderr, "no test matched\n");
   return s.failures == 0 && ran > 0 ? 0 : 1;
 }
