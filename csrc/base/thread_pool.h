@@ -18,7 +18,8 @@ class ThreadPool {
 
   std::size_t size() const;
 
-  // Calls f(thread_index) once on every thread (0 = caller) and returns when all are done. Not reentrant: one section
+  // Calls f(thread_index) once for every index (0 on the caller; another on its worker, or on the caller when that worker
+  // is late) and returns when all are done. Not reentrant: one section
   // at a time (the engine's pass lock guarantees it). f must not throw. No allocation, no lock while workers spin.
   template <class F>
   void run(F&& f) {

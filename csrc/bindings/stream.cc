@@ -119,11 +119,12 @@ py::dict trace_dict(const Stream& stream) {
 
 std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_tokens, std::size_t max_batch_tokens,
                                     std::optional<std::size_t> max_drafts, std::uint64_t start_token_position,
-                                    bool stop_at_eos, bool trace, bool keep_history, bool assume_full_cache) {
+                                    std::shared_ptr<BiasTree> bias, bool stop_at_eos, bool trace, bool keep_history, bool assume_full_cache) {
   const StreamOptions options{.delay_tokens = delay_tokens,
                               .max_batch_tokens = max_batch_tokens,
                               .max_drafts = max_drafts,
                               .start_token_position = start_token_position,
+                              .bias = std::move(bias),
                               .stop_at_eos = stop_at_eos,
                               .keep_history = keep_history,
                               .trace = trace,
@@ -161,9 +162,18 @@ py::list run_group(const std::vector<std::tuple<Stream*, std::optional<py::array
 }  // namespace
 
 void bind_stream(py::module_& module) {
+  py::class_<BiasTree, std::shared_ptr<BiasTree>>(
+      module, "BiasTree", "Phrases to listen for: [(token ids, weight, opening), ...], one entry per spelling.")
+      .def(py::init([](const std::vector<std::tuple<std::vector<std::uint32_t>, float, bool>>& entries) {
+             std::vector<BiasSpelling> spellings;
+             for (const auto& [ids, weight, opening] : entries) spellings.push_back({ids, weight, opening});
+             return std::make_shared<BiasTree>(spellings);
+           }),
+           py::arg("spellings"));
   py::class_<Stream>(module, "Stream")
       .def(py::init(&make_stream), py::arg("engine"), py::kw_only(), py::arg("delay_tokens"),
-           py::arg("max_batch_tokens") = 0, py::arg("max_drafts") = py::none(), py::arg("start_token_position") = 0, py::arg("stop_at_eos") = false,
+           py::arg("max_batch_tokens") = 0, py::arg("max_drafts") = py::none(), py::arg("start_token_position") = 0,
+           py::arg("bias") = nullptr, py::arg("stop_at_eos") = false,
            py::arg("trace") = false, py::arg("keep_history") = true, py::arg("assume_full_cache") = false,
            py::keep_alive<1, 2>())
       .def("feed",

@@ -45,8 +45,9 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
   choices_.resize(max_drafts_ + 1);
   if (options.trace) {
     encoder_frames_.resize(batch_tokens_ * c.adapter.frames_per_token * c.encoder.width);
-    logits_.resize((max_drafts_ + 1) * c.decoder.vocab_size);
   }
+  if (options.bias) biaser_.emplace(options.bias);
+  if (wants_logits()) logits_.resize((max_drafts_ + 1) * c.decoder.vocab_size);
   reset();
 }
 
@@ -61,6 +62,7 @@ void Stream::reset() {
   finished_ = stopped_ = text_started_ = false;
   last_id_ = config().tokens.bos;
   drafter_.reset();
+  if (biaser_) biaser_->reset();
   time_line_.reset();
   utf8_.reset();
   words_.reset();
@@ -200,7 +202,7 @@ bool Stream::next_decode(DecodeRequest& request) {
     stats_.drafted_tokens += decoding_positions_ - 1;
   }
   request = {state_.get(),        embeddings_.data(), previous_ids_.data(), decoding_positions_, decoding_results_,
-             choices_.data(), options_.trace ? logits_.data() : nullptr};
+             choices_.data(), wants_logits() ? logits_.data() : nullptr};
   return true;
 }
 
@@ -211,15 +213,18 @@ void Stream::decoded(double seconds, Events& events) {
   ++stats_.decode_calls;
   std::size_t kept = decoding_positions_;
   if (next_position_ >= prompt_tokens_) {
-    kept = 1;
-    while (kept < decoding_positions_ && choices_[kept - 1].id == previous_ids_[kept]) ++kept;
+    for (kept = 0; kept < decoding_positions_ && !stopped_;) {
+      keep_logits(kept);
+      accept(choose(kept), events);
+      ++kept;
+      if (kept < decoding_positions_ && last_id_ != previous_ids_[kept]) break;
+    }
     stats_.accepted_drafts += kept - 1;
+  } else if (decoding_results_ == 1) {
+    keep_logits(0);
+    accept(choose(0), events);
   }
-  const std::size_t accepted = next_position_ >= prompt_tokens_ ? kept : decoding_results_;
   next_position_ += kept;
-  for (std::size_t i = 0; i < accepted && !stopped_; ++i) {
-    accept(choices_[i], options_.trace ? &logits_[i * config().decoder.vocab_size] : nullptr, events);
-  }
   if (kept < decoding_positions_) engine_->rewind(*state_, decoding_positions_ - kept);
   pending_tokens_ -= kept;
   const auto width = static_cast<std::ptrdiff_t>(config().decoder.width);
@@ -241,13 +246,25 @@ void Stream::end(Events& events) {
   }
 }
 
-void Stream::accept(TokenChoice choice, const float* logits, Events& events) {
+void Stream::keep_logits(std::size_t result) {
+  if (!options_.trace) return;
+  const float* logits = &logits_[result * config().decoder.vocab_size];
+  trace_.logits.insert(trace_.logits.end(), logits, logits + config().decoder.vocab_size);
+}
+
+// The model's choice, moved by the biaser between text tokens only.
+TokenChoice Stream::choose(std::size_t result) const {
+  const TokenChoice choice = choices_[result];
+  if (!biaser_ || tokenizer_->is_special(choice.id)) return choice;
+  return biaser_->choose(choice, &logits_[result * config().decoder.vocab_size], text_started_);
+}
+
+void Stream::accept(TokenChoice choice, Events& events) {
   const TokenConfig& tokens = config().tokens;
   const std::uint64_t index = stats_.generated_tokens++;
   last_id_ = choice.id;
   if (max_drafts_ > 0) drafter_.learn(choice.id);
   if (options_.keep_history) token_ids_.push_back(choice.id);
-  if (options_.trace) trace_.logits.insert(trace_.logits.end(), logits, logits + config().decoder.vocab_size);
   if (choice.id == tokens.streaming_word) {
     words_.mark(audio_time(index));
   } else if (choice.id == tokens.eos) {
@@ -262,6 +279,7 @@ void Stream::accept(TokenChoice choice, const float* logits, Events& events) {
   } else if (tokenizer_->is_special(choice.id)) {
     words_.pad();
   } else {
+    if (biaser_) biaser_->advance(choice.id, text_started_);
     emit_text(utf8_.push(tokenizer_->bytes(choice.id)), events);
     words_.text(tokenizer_->bytes(choice.id), choice.probability, index, audio_time(index));
   }

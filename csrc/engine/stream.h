@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "audio/log_mel.h"
+#include "decode/bias.h"
 #include "decode/drafter.h"
 #include "engine/engine.h"
 #include "engine/events.h"
@@ -26,6 +27,7 @@ struct StreamOptions {
   std::size_t max_batch_tokens = 0;         // tokens of audio per encode call when more are waiting; 0: engine's choice
   std::optional<std::size_t> max_drafts;    // tokens guessed per decode pass when audio is ahead; none: engine's choice
   std::uint64_t start_token_position = 0;   // where the absolute counters start (tests of long streams)
+  std::shared_ptr<const BiasTree> bias;     // phrases to listen for; none: null
   bool stop_at_eos = false;                 // offline reference behaviour; a live stream goes on after EOS
   bool keep_history = true;                 // token_ids() and text(); off: constant memory, no allocation per step
   bool trace = false;                       // keep every intermediate (StreamTrace)
@@ -95,7 +97,10 @@ class Stream {
   bool refill();
   void fill_mel();
   std::size_t complete_tokens() const;
-  void accept(TokenChoice choice, const float* logits, Events& events);
+  bool wants_logits() const { return options_.trace || biaser_.has_value(); }
+  void keep_logits(std::size_t result);
+  TokenChoice choose(std::size_t result) const;
+  void accept(TokenChoice choice, Events& events);
   void emit_text(std::string text, Events& events);
   void emit_words(Events& events);
   double audio_time(std::uint64_t token_index);
@@ -119,13 +124,15 @@ class Stream {
   std::unique_ptr<EngineState> state_;
   std::vector<float> embeddings_;          // audio embeddings not decoded yet: [pending_tokens_][decoder width]
   std::size_t pending_tokens_ = 0;
-  std::vector<float> encoder_frames_, logits_;   // trace only
+  std::vector<float> encoder_frames_;      // trace only
+  std::vector<float> logits_;              // [results][vocab_size], for traces and biasing
   std::size_t encoding_tokens_ = 0;        // tokens of the encode request that is out
   std::size_t decoding_positions_ = 0;     // positions of the decode request that is out
   std::size_t decoding_results_ = 0;
   std::vector<std::uint32_t> previous_ids_;      // of the decode request: the last token, then drafts
   std::vector<TokenChoice> choices_;
   NgramDrafter drafter_;
+  std::optional<Biaser> biaser_;
 
   std::uint64_t stream_samples_ = 0;       // fed and inserted samples, left padding excluded
   std::uint64_t encoded_tokens_ = 0;       // since this stream's BOS

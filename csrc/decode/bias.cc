@@ -1,0 +1,109 @@
+#include "decode/bias.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+
+#include "base/error.h"
+
+namespace voxtral_edge {
+namespace {
+
+// Under way, a phrase is likelier than at its start: the bonus grows with the logarithm of the tokens already matched,
+// so that long rare words are completed without giving their first piece a bonus that would invent them.
+float bonus_at(float weight, std::size_t matched_tokens) {
+  return weight * (1.0f + std::log(1.0f + static_cast<float>(matched_tokens)));
+}
+
+struct Building {
+  std::map<std::uint32_t, std::size_t> children;   // token -> building node
+  float weight = 0.0f;                             // largest of the phrases through this node
+  bool opening = true;                             // all phrases through this node are openings
+};
+
+}  // namespace
+
+BiasTree::BiasTree(std::span<const BiasSpelling> spellings) {
+  std::vector<Building> building(1);
+  std::vector<std::size_t> depths{0};
+  for (std::size_t s = 0; s < spellings.size(); ++s) {
+    const BiasSpelling& spelling = spellings[s];
+    if (spelling.ids.empty()) throw Error(ErrorCode::usage, "hotwords: spelling " + std::to_string(s) + " has no tokens");
+    if (!(spelling.weight > 0.0f && spelling.weight <= kMaxWeight)) {
+      throw Error(ErrorCode::usage, "hotwords: weight " + std::to_string(spelling.weight) + " of spelling " +
+                                        std::to_string(s) + " is not above 0 and at most 20");
+    }
+    std::size_t node = 0;
+    for (const std::uint32_t id : spelling.ids) {
+      auto [found, inserted] = building[node].children.try_emplace(id, building.size());
+      const std::size_t next = found->second;
+      if (inserted) {
+        if (building.size() == kMaxNodes) {
+          throw Error(ErrorCode::usage, "hotwords: more than " + std::to_string(kMaxNodes) + " tokens; give fewer phrases");
+        }
+        depths.push_back(depths[node] + 1);
+        building.emplace_back();
+      }
+      node = next;
+      building[node].weight = std::max(building[node].weight, spelling.weight);
+      building[node].opening = building[node].opening && spelling.opening;
+    }
+    depth_ = std::max(depth_, spelling.ids.size());
+  }
+  nodes_.resize(building.size());
+  children_.reserve(building.size());
+  for (std::size_t n = 0; n < building.size(); ++n) {
+    nodes_[n] = {static_cast<std::uint32_t>(children_.size()), static_cast<std::uint32_t>(building[n].children.size())};
+    for (const auto& [id, node] : building[n].children) {
+      children_.push_back({id, static_cast<std::uint32_t>(node), bonus_at(building[node].weight, depths[n]),
+                           n == 0 && building[node].opening});
+    }
+  }
+}
+
+std::span<const BiasTree::Child> BiasTree::children(std::uint32_t node) const {
+  return {children_.data() + nodes_[node].first_child, nodes_[node].child_count};
+}
+
+const BiasTree::Child* BiasTree::child(std::uint32_t node, std::uint32_t id) const {
+  const auto all = children(node);
+  const auto found = std::lower_bound(all.begin(), all.end(), id, [](const Child& c, std::uint32_t i) { return c.id < i; });
+  return found != all.end() && found->id == id ? &*found : nullptr;
+}
+
+Biaser::Biaser(std::shared_ptr<const BiasTree> tree) : tree_(std::move(tree)) {
+  active_.reserve(tree_->depth() + 1);
+  next_.reserve(tree_->depth() + 1);
+  reset();
+}
+
+void Biaser::reset() { active_.assign(1, 0); }   // the root: a phrase may begin at any text token
+
+TokenChoice Biaser::choose(TokenChoice unbiased, const float* logits, bool text_started) const {
+  std::uint32_t best = unbiased.id;
+  float best_score = logits[unbiased.id];
+  for (const std::uint32_t node : active_) {
+    for (const BiasTree::Child& child : tree_->children(node)) {
+      if (child.opening && text_started) continue;
+      const float score = logits[child.id] + child.bonus;
+      if (score > best_score) {
+        best = child.id;
+        best_score = score;
+      }
+    }
+  }
+  return {best, unbiased.probability * std::exp(logits[best] - logits[unbiased.id])};
+}
+
+void Biaser::advance(std::uint32_t id, bool text_started) {
+  next_.assign(1, 0);
+  for (const std::uint32_t node : active_) {
+    const BiasTree::Child* child = tree_->child(node, id);
+    if (child == nullptr || (child->opening && text_started)) continue;
+    if (!tree_->children(child->node).empty()) next_.push_back(child->node);
+  }
+  std::swap(active_, next_);
+}
+
+}  // namespace voxtral_edge
