@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "export": ("voxtral_edge.cli.export", "a checkpoint to a package that this program runs"),
     "verify": ("voxtral_edge.cli.verify", "check a package: hashes, tables, and that both engines agree"),
+    "serve": (
+        "voxtral_edge.cli.serve",
+        "live and recorded speech over HTTP, WebSocket (OpenAI, vLLM, Mistral) and Wyoming",
+    ),
     "doctor": (
         "voxtral_edge.cli.doctor",
         "what this machine has, and whether the 4B model keeps up live on it",

@@ -1,0 +1,185 @@
+"""Serves live and recorded speech to text over HTTP, WebSocket and Wyoming.
+
+  voxtral-edge serve                                     http://127.0.0.1:8000/ : a page with a microphone
+  voxtral-edge serve -m PACKAGE --wyoming 127.0.0.1:10300
+  VOXTRAL_EDGE_TOKEN=$(openssl rand -hex 32) voxtral-edge serve --host 0.0.0.0
+
+Addresses: /v1/realtime (OpenAI transcription sessions and vLLM's protocol), /v1/audio/transcriptions/realtime
+(Mistral's), POST /v1/audio/transcriptions (OpenAI's), /v1/models, /health, /metrics. SIGTERM and Ctrl-C let open
+sessions say their last words. docs/server.md has a client for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+
+from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR
+from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, KV_CACHES, Engine, delay_tokens, load
+from voxtral_edge.errors import DeviceError, UsageError
+
+_DEFAULT_SESSIONS = 4
+_MOST_SESSIONS = 1024
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of `voxtral-edge serve`."""
+    parser.add_argument(
+        "-m", "--model", default="tiny-en", metavar="DIR|NAME", help="package folder or bundled model (%(default)s)"
+    )
+    parser.add_argument("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
+    parser.add_argument("--threads", type=int, metavar="N", help="worker threads (default: the CPUs, at most 8)")
+    parser.add_argument("--kv-cache", choices=KV_CACHES, default="auto", help="how attention state is stored")
+    parser.add_argument(
+        "--delay-ms",
+        type=int,
+        default=DEFAULT_DELAY_MS,
+        metavar="MS",
+        help="delay where the client sets none: 80 to 1200 in steps of 80, or 2400 (%(default)s)",
+    )
+    _add_listeners(parser)
+    _add_limits(parser)
+    parser.add_argument("--alias", action="append", default=[], metavar="NAME", help="another name of the model")
+    parser.add_argument(
+        "--language",
+        action="append",
+        default=[],
+        metavar="CODE",
+        help="language that Wyoming advertises (default: the model's)",
+    )
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(%(default)s)"
+    )
+
+
+def _add_listeners(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("listeners")
+    group.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    group.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (%(default)s)")
+    group.add_argument("--wyoming", metavar="HOST:PORT", help="also speak Wyoming there, e.g. 127.0.0.1:10300")
+    group.add_argument(
+        "--token-file", metavar="FILE", help="file with the bearer token (default: the variable VOXTRAL_EDGE_TOKEN)"
+    )
+    group.add_argument(
+        "--insecure", action="store_true", help="allow listeners without a token that others can reach"
+    )
+    group.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let pages of this origin use the server, e.g. https://home.example",
+    )
+    group.add_argument("--tls-cert", metavar="FILE", help="certificate chain; with --tls-key for https and wss")
+    group.add_argument("--tls-key", metavar="FILE", help="its private key")
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits")
+    group.add_argument(
+        "--sessions", type=int, default=_DEFAULT_SESSIONS, metavar="N", help="streams at once (%(default)s)"
+    )
+    group.add_argument("--upload-mib", type=int, default=100, metavar="N", help="largest upload (%(default)s)")
+    group.add_argument("--frame-kib", type=int, default=64, metavar="N", help="audio per message (%(default)s)")
+    group.add_argument("--idle-s", type=float, default=60.0, metavar="S", help="silence of a client (%(default)s)")
+    group.add_argument(
+        "--session-s", type=float, default=86400.0, metavar="S", help="length of a session (%(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `voxtral-edge serve`; the exit code."""
+    try:
+        from voxtral_edge.server.limits import KIB, MIB, Limits
+        from voxtral_edge.server.security import check_bind, read_token
+        from voxtral_edge.server.service import ServiceOptions, bind, run_service
+    except ImportError as error:
+        raise DeviceError(f"the server does not load ({error}); run `pip install 'voxtral-edge[server]'`") from error
+    delay_tokens(args.delay_ms)
+    token = read_token(args.token_file)
+    wyoming = _address(args.wyoming) if args.wyoming else None
+    check_bind(args.host, "HTTP", token is not None, args.insecure)
+    if wyoming is not None:
+        check_bind(wyoming[0], "Wyoming (which has no tokens)", False, args.insecure)
+    limits = Limits(
+        sessions=_within(args.sessions, 1, _MOST_SESSIONS, "--sessions"),
+        upload_bytes=_within(args.upload_mib, 1, 1 << 20, "--upload-mib") * MIB,
+        frame_bytes=_within(args.frame_kib, 1, 1 << 15, "--frame-kib") * KIB,
+        idle_s=_within(args.idle_s, 1, 86400, "--idle-s"),
+        session_s=_within(args.session_s, 1, 365 * 86400, "--session-s"),
+    )
+    options = ServiceOptions(
+        host=args.host,
+        port=args.port,
+        wyoming=wyoming,
+        token=token,
+        origins=tuple(args.allow_origin),
+        tls=_tls(args),
+        delay_ms=args.delay_ms,
+        aliases=tuple(args.alias),
+        languages=tuple(args.language),
+        limits=limits,
+    )
+    _log_to_stderr(args.log_level)
+    bound = bind(options.host, options.port)
+    engine = load(args.model, args.engine, args.threads, args.kv_cache)
+    limits = dataclasses.replace(limits, sessions=_sessions_that_fit(engine, limits.sessions))
+    complete = run_service(engine, dataclasses.replace(options, limits=limits), bound)
+    return EXIT_DONE if complete else EXIT_ERROR
+
+
+def _sessions_that_fit(engine: Engine, wanted: int) -> int:
+    """`wanted`, or fewer where the memory that is free now would not hold their attention states."""
+    state_bytes = int(engine.info().get("state_bytes", 0))
+    if state_bytes <= 0:
+        return wanted
+    free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for line in open("/proc/meminfo", encoding="ascii") if os.path.exists("/proc/meminfo") else ():
+        if line.startswith("MemAvailable:"):
+            free_bytes = int(line.split()[1]) * 1024
+    fit = max(1, free_bytes * 9 // 10 // state_bytes)
+    if fit < wanted:
+        logging.getLogger("voxtral_edge.server").warning(
+            "%d sessions instead of %d: one takes %d MB and %d MB are free",
+            fit,
+            wanted,
+            state_bytes // 1_000_000,
+            free_bytes // 1_000_000,
+        )
+    return min(wanted, fit)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.removeprefix("tcp://").rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--wyoming {text}: write HOST:PORT, e.g. 127.0.0.1:10300")
+    return host.strip("[]"), int(port)
+
+
+def _tls(args: argparse.Namespace) -> tuple[str, str] | None:
+    if args.tls_cert is None and args.tls_key is None:
+        return None
+    if args.tls_cert is None or args.tls_key is None:
+        raise UsageError("--tls-cert and --tls-key belong together")
+    for path in (args.tls_cert, args.tls_key):
+        if not os.access(path, os.R_OK):
+            raise UsageError(f"{path}: cannot be read")
+    return args.tls_cert, args.tls_key
+
+
+def _within(value: float, least: float, most: float, option: str) -> int | float:
+    if not least <= value <= most:
+        raise UsageError(f"{option} {value:g}: choose {least:g} to {most:g}")
+    return value
+
+
+def _log_to_stderr(level: str) -> None:
+    """One line per message; systemd's journal has its own time stamps."""
+    prefix = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format=prefix + "%(levelname)s %(message)s", force=True
+    )
+    logging.getLogger("voxtral_edge").setLevel(level.upper())

@@ -1,0 +1,155 @@
+"""Starts the listeners, keeps them until a signal, and shuts them down without losing words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from dataclasses import dataclass, field
+from types import FrameType
+
+import uvicorn
+
+from voxtral_edge.engine import DEFAULT_DELAY_MS, Engine
+from voxtral_edge.errors import UsageError
+from voxtral_edge.server.application import build_application
+from voxtral_edge.server.http_protocol import bounded_protocol
+from voxtral_edge.server.hub import Hub
+from voxtral_edge.server.limits import Limits
+from voxtral_edge.server.notify import heartbeat, notify
+from voxtral_edge.server.wyoming_server import start_wyoming
+
+log = logging.getLogger("voxtral_edge.server")
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """What `voxtral-edge serve` was told. `wyoming` is (host, port) or None; port 0 picks a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    wyoming: tuple[str, int] | None = None
+    token: str | None = None
+    origins: tuple[str, ...] = ()
+    tls: tuple[str, str] | None = None
+    delay_ms: int = DEFAULT_DELAY_MS
+    aliases: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; UsageError if the address cannot be used."""
+    try:
+        info = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        bound = socket.socket(info[0], info[1])
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(info[4])
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+    return bound
+
+
+def run_service(engine: Engine, options: ServiceOptions, bound: socket.socket) -> bool:
+    """Serves until SIGTERM or SIGINT; whether every session could say its last words."""
+    return asyncio.run(_Service(engine, options, bound).run())
+
+
+class _Service:
+    def __init__(self, engine: Engine, options: ServiceOptions, bound: socket.socket) -> None:
+        self._engine = engine
+        self._options = options
+        self._bound = bound
+        self._stop = asyncio.Event()
+
+    async def run(self) -> bool:
+        """The whole life of the service."""
+        options = self._options
+        hub = Hub(
+            self._engine,
+            options.limits,
+            delay_ms=options.delay_ms,
+            aliases=options.aliases,
+            languages=options.languages,
+        )
+        hub.scheduler.start()
+        server = _HttpServer(self._configuration(hub), self._stop)
+        serving = asyncio.ensure_future(server.serve([self._bound]))
+        wyoming: asyncio.Server | None = None
+        try:
+            if options.wyoming is not None:
+                wyoming = await start_wyoming(hub, *options.wyoming)
+            await _started(server, serving)
+            self._announce(wyoming)
+            beating = asyncio.ensure_future(heartbeat(hub.scheduler.alive))
+            notify("READY=1")
+            await asyncio.wait({serving, asyncio.ensure_future(self._stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            notify("STOPPING=1")
+            log.info("stopping: %d sessions say their last words", hub.open_sessions)
+            complete = await hub.drain(options.limits.drain_s)
+            beating.cancel()
+            return complete
+        finally:
+            if wyoming is not None:
+                wyoming.close()
+            server.should_exit = True
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+            hub.scheduler.stop(1.0)
+
+    def _configuration(self, hub: Hub) -> uvicorn.Config:
+        options, limits = self._options, self._options.limits
+        application = build_application(
+            hub, host=options.host, token=options.token, origins=options.origins
+        )
+        return uvicorn.Config(
+            application,
+            http=bounded_protocol(limits, hub.metrics),
+            ws="websockets-sansio",
+            ws_max_size=limits.websocket_bytes,
+            ws_per_message_deflate=False,   # a few bytes on the wire can become gigabytes
+            ws_ping_interval=20.0,
+            ws_ping_timeout=20.0,
+            h11_max_incomplete_event_size=limits.header_bytes,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
+            lifespan="off",
+            access_log=False,
+            server_header=False,
+            log_config=None,
+            ssl_certfile=options.tls[0] if options.tls else None,
+            ssl_keyfile=options.tls[1] if options.tls else None,
+        )
+
+    def _announce(self, wyoming: asyncio.Server | None) -> None:
+        """One line per listener on the log, with the ports that were really taken."""
+        scheme = "https" if self._options.tls else "http"
+        host, port = self._bound.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        log.info("listening on %s://%s:%d (model %s)", scheme, shown, port, self._engine.name)
+        if wyoming is not None:
+            host, port = wyoming.sockets[0].getsockname()[:2]
+            log.info("Wyoming on tcp://%s:%d", f"[{host}]" if ":" in host else host, port)
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn closes every WebSocket when a signal comes; here the sessions are ended first."""
+
+    def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._stop.is_set() and sig == signal.SIGINT:
+            self.force_exit = self.should_exit = True   # Ctrl-C twice
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+
+async def _started(server: uvicorn.Server, serving: asyncio.Future[None]) -> None:
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if serving.done():
+        serving.result()

@@ -1,0 +1,155 @@
+"""The form of `POST /v1/audio/transcriptions`: what may be asked for, checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from starlette.datastructures import FormData, UploadFile
+
+from voxtral_edge.engine import delay_tokens
+from voxtral_edge.errors import UsageError
+from voxtral_edge.server.errors import RequestError
+from voxtral_edge.server.hub import Hub
+
+FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
+_STREAM_FORMATS = ("json", "text")
+_GRANULARITIES = ("word", "segment")
+_TRUE, _FALSE = ("true", "1"), ("false", "0", "")
+
+# Parameters of OpenAI's that would have no effect here, and why. Their neutral values are accepted.
+_WITHOUT_EFFECT = {
+    "prompt": "the model takes no prompt",
+    "keywords": "words cannot be favoured",
+    "languages": "the model finds the language itself",
+    "include": "log probabilities of tokens are not available; verbose_json has a probability per word",
+    "known_speaker_names": "speakers are not told apart",
+    "known_speaker_references": "speakers are not told apart",
+}
+
+
+@dataclass(frozen=True)
+class TranscriptionRequest:
+    """A checked form. `language` is what the client says, repeated in verbose_json; it does not steer the model."""
+
+    file: UploadFile
+    model: str
+    response_format: str
+    stream: bool
+    granularities: frozenset[str]
+    language: str | None
+    delay_tokens: int
+
+
+def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
+    """The request, or RequestError 400/404 that names the parameter."""
+    fields = _Fields(form)
+    file = fields.file()
+    model = fields.text("model")
+    if model is None:
+        raise RequestError(400, "the parameter model is missing", param="model")
+    if not hub.knows_model(model):
+        names = ", ".join(hub.model_names)
+        words = f"model {model[:100]!r} does not exist; this server has {names}"
+        raise RequestError(404, words, param="model", code="model_not_found")
+    response_format = _response_format(fields.text("response_format") or "json")
+    stream = fields.boolean("stream")
+    if stream and response_format not in _STREAM_FORMATS:
+        raise RequestError(400, "stream=true goes with response_format json or text", param="response_format")
+    granularities = frozenset(fields.list("timestamp_granularities", _GRANULARITIES))
+    if granularities and response_format != "verbose_json":
+        raise RequestError(
+            400, "timestamp_granularities needs response_format=verbose_json", param="timestamp_granularities"
+        )
+    _check_neutral(fields)
+    language = fields.text("language")
+    if language is not None and len(language) > 16:
+        raise RequestError(400, "language must be a code such as en", param="language")
+    tokens = _delay(fields.text("delay_ms"), hub)
+    fields.refuse_rest()
+    return TranscriptionRequest(
+        file, model, response_format, stream, granularities or frozenset(["segment"]), language or None, tokens
+    )
+
+
+def _response_format(name: str) -> str:
+    if name == "diarized_json":
+        raise RequestError(
+            400, "diarized_json is not available: this server does not tell speakers apart", param="response_format"
+        )
+    if name not in FORMATS:
+        raise RequestError(
+            400, f"response_format {name[:40]!r}: choose one of {', '.join(FORMATS)}", param="response_format"
+        )
+    return name
+
+
+def _check_neutral(fields: _Fields) -> None:
+    temperature = fields.text("temperature")
+    try:
+        neutral = temperature is None or float(temperature) == 0.0
+    except ValueError:
+        neutral = False
+    if not neutral:
+        raise RequestError(400, "temperature must be 0: decoding is greedy", param="temperature")
+    if fields.text("chunking_strategy") not in (None, "", "auto"):
+        raise RequestError(
+            400, "chunking_strategy must be auto: the model hears audio as one stream", param="chunking_strategy"
+        )
+    for name, why in _WITHOUT_EFFECT.items():
+        if any(fields.all(name)):
+            raise RequestError(400, f"{name} has no effect: {why}; leave it out", param=name)
+
+
+def _delay(text: str | None, hub: Hub) -> int:
+    if text is None:
+        return hub.delay_tokens
+    try:
+        return delay_tokens(int(text))
+    except (UsageError, ValueError) as error:
+        raise RequestError(400, f"delay_ms: {error}", param="delay_ms") from None
+
+
+class _Fields:
+    """The form's fields, each taken once; OpenAI's clients write lists as `name[]` or by repeating `name`."""
+
+    def __init__(self, form: FormData) -> None:
+        self._values: dict[str, list[str]] = {}
+        self._files: dict[str, list[UploadFile]] = {}
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                self._files.setdefault(name, []).append(value)
+            else:
+                self._values.setdefault(name.removesuffix("[]"), []).append(value)
+
+    def file(self) -> UploadFile:
+        files = self._files.pop("file", [])
+        if len(files) != 1 or self._files:
+            raise RequestError(400, "send exactly one file, in the form field file", param="file")
+        return files[0]
+
+    def all(self, name: str) -> list[str]:
+        return self._values.pop(name, [])
+
+    def text(self, name: str) -> str | None:
+        values = self.all(name)
+        if len(values) > 1:
+            raise RequestError(400, f"{name} is given {len(values)} times", param=name)
+        return values[0] if values else None
+
+    def boolean(self, name: str) -> bool:
+        text = (self.text(name) or "").lower()
+        if text not in _TRUE + _FALSE:
+            raise RequestError(400, f"{name} must be true or false", param=name)
+        return text in _TRUE
+
+    def list(self, name: str, allowed: Iterable[str]) -> list[str]:
+        values = self.all(name)
+        for value in values:
+            if value not in allowed:
+                raise RequestError(400, f"{name}: {value[:40]!r} is not one of {', '.join(allowed)}", param=name)
+        return values
+
+    def refuse_rest(self) -> None:
+        for name in self._values:
+            raise RequestError(400, f"unknown parameter {name[:60]!r}", param=name[:60], code="unknown_parameter")

@@ -1,0 +1,205 @@
+"""`POST /v1/audio/transcriptions`, OpenAI's REST interface: a file in, a transcript out, or its text as it is found."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from voxtral_edge.audio import AudioFile
+from voxtral_edge.errors import AudioFormatError, VoxtralEdgeError
+from voxtral_edge.results import Transcript, Word, segments_from_words
+from voxtral_edge.server.errors import RequestError, error_response
+from voxtral_edge.server.event_stream import EventStream
+from voxtral_edge.server.hub import BusyError, Hub
+from voxtral_edge.server.session import Session, Update
+from voxtral_edge.server.transcription_form import read_form
+from voxtral_edge.server.transcription_formats import respond, token_usage
+from voxtral_edge.server.upload import read_multipart, store
+
+log = logging.getLogger("voxtral_edge.server")
+
+# Part of the time for shutting down that a request may use up; the rest is for its answer.
+_DRAIN_SHARE = 0.75
+OnText = Callable[[str], Awaitable[None]]
+Result = TypeVar("Result")
+
+
+async def transcriptions(request: Request) -> Response:
+    """The route."""
+    hub: Hub = request.app.state.hub
+    try:
+        return await _serve(request, hub)
+    except RequestError as error:
+        hub.metrics.rejected.labels("request").inc()
+        return error.response()
+    except BusyError as busy:
+        return error_response(503, str(busy), code=busy.reason)
+    except AudioFormatError as error:
+        hub.metrics.rejected.labels("audio").inc()
+        return error_response(400, str(error), param="file", code="invalid_audio")
+    except _SessionFailedError as failure:
+        return error_response(500, str(failure), code="internal_error")
+    except Exception as error:
+        error_id = "err_" + secrets.token_hex(6)
+        log.error("a transcription request failed, error id %s", error_id, exc_info=error)
+        hub.metrics.failures.inc()
+        return error_response(500, f"internal error (error id {error_id})", code="internal_error")
+
+
+async def _serve(request: Request, hub: Hub) -> Response:
+    # The place is taken before the body is read: the uploads that can lie on the disk at once are bounded by it.
+    with contextlib.ExitStack() as stack:
+        session = hub.open("transcriptions")
+        stack.callback(session.close)
+        form = await read_multipart(request, hub.limits)
+        stack.callback(_close_files, form)
+        asked = read_form(form, hub)
+        session.configure(delay_tokens=asked.delay_tokens)
+        path = await run_in_threadpool(store, asked.file, stack)
+        file = await _opened(path, asked.file.filename or "file")
+        stack.callback(file.close)
+        job = _Job(hub, session, file, path, asked.file.filename or "file")
+        if asked.stream:
+            # The response runs after this function has returned; it closes everything when it ends.
+            return EventStream(_stream_body(job), hub.limits.send_s, stack.pop_all())
+        return respond(asked, await _until_disconnect(request, hub, job.run()))
+
+
+class _Job:
+    """One file through one session."""
+
+    def __init__(self, hub: Hub, session: Session, file: AudioFile, path: str, name: str) -> None:
+        self._hub = hub
+        self.session = session
+        self._file = file
+        self._path, self._name = path, name
+        self.generated_tokens = 0
+
+    async def run(self, on_text: OnText | None = None) -> Transcript:
+        """The transcript; `on_text` is called with every new piece of text."""
+        feeding = asyncio.ensure_future(self._feed())
+        words: list[Word] = []
+        marks: list[float] = []
+        text, heard_s = "", 0.0
+        try:
+            async for update in self._updates(feeding):
+                text += update.text
+                words += [Word(word.text, word.start, word.end, word.probability) for word in update.words]
+                marks += [mark.time for mark in update.marks]
+                heard_s, self.generated_tokens = update.heard_s, update.generated_tokens
+                if on_text is not None and update.text:
+                    await on_text(update.text)
+                if update.finished:
+                    break
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+        segments = segments_from_words(words, text, marks, heard_s)
+        return Transcript(text, words, segments, [], heard_s, None, list(self._file.warnings))
+
+    async def _updates(self, feeding: asyncio.Future[None]) -> Any:
+        """The session's updates, unless feeding, the session or the server ends first."""
+        updates = self.session.updates()
+        draining = asyncio.ensure_future(self._draining())
+        following: asyncio.Future[Update] | None = None
+        try:
+            while True:
+                following = asyncio.ensure_future(anext(updates))
+                waited = {following, draining} if feeding.done() else {following, draining, feeding}
+                while not following.done():
+                    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                    if feeding.done():
+                        feeding.result()
+                        waited.discard(feeding)
+                    if draining.done():
+                        raise RequestError(503, "the server is shutting down", code="draining")
+                update = following.result()
+                if update.failure is not None:
+                    raise _SessionFailedError(f"{update.failure.message} (error id {update.failure.error_id})")
+                yield update
+        finally:
+            draining.cancel()
+            if following is not None:
+                following.cancel()
+
+    async def _draining(self) -> None:
+        await self._hub.draining.wait()
+        await asyncio.sleep(self._hub.limits.drain_s * _DRAIN_SHARE)
+
+    async def _feed(self) -> None:
+        blocks = self._file.blocks()
+        while True:
+            try:
+                block = await run_in_threadpool(next, blocks, None)
+            except VoxtralEdgeError as error:
+                raise AudioFormatError(str(error).replace(self._path, self._name)) from None
+            if block is None:
+                break
+            await self.session.send_pcm(block)
+        self.session.finish()
+
+
+class _SessionFailedError(Exception):
+    """The scheduler gave the session up."""
+
+
+async def _opened(path: str, name: str) -> AudioFile:
+    try:
+        return await run_in_threadpool(AudioFile, path)
+    except AudioFormatError as error:
+        raise AudioFormatError(str(error).replace(path, name)) from None
+
+
+def _stream_body(job: _Job) -> Callable[[Callable[[dict[str, Any]], Awaitable[None]]], Awaitable[None]]:
+    """OpenAI's events: transcript.text.delta …, transcript.text.done; or error."""
+
+    async def body(emit: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+        async def on_text(text: str) -> None:
+            await emit({"type": "transcript.text.delta", "delta": text})
+
+        try:
+            transcript = await job.run(on_text)
+        except (RequestError, AudioFormatError, _SessionFailedError) as error:
+            code = getattr(error, "code", None) or "internal_error"
+            await emit({"type": "error", "error": {"message": str(error), "code": code}})
+            return
+        usage = token_usage(job.session.prompt_tokens, job.generated_tokens)
+        await emit({"type": "transcript.text.done", "text": transcript.text, "usage": usage})
+
+    return body
+
+
+async def _until_disconnect(request: Request, hub: Hub, work: Awaitable[Result]) -> Result:
+    """Awaits `work`, but gives up when the client leaves: nobody would read the answer."""
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, leaving}, timeout=hub.limits.session_s, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise RequestError(408, "the client left, or the recording took too long")
+        return task.result()
+    finally:
+        for future in (task, leaving):
+            future.cancel()
+        await asyncio.gather(task, leaving, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _close_files(form: Any) -> None:
+    for _, value in form.multi_items():
+        if hasattr(value, "file"):
+            value.file.close()
+
+
