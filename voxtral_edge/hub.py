@@ -84,7 +84,7 @@ def download_checkpoint(
         raise UsageError(f"two revisions given: {pinned!r} in {hub_id!r} and {revision!r}")
     wanted = revision or pinned
     hub = _import_hub()
-    if offline or hub.is_offline_mode():
+    if offline or hub.constants.HF_HUB_OFFLINE:
         return _find_offline(hub, repository, wanted, layout, cache_dir)
     try:
         info = hub.HfApi(library_name="voxtral-edge").model_info(
@@ -107,6 +107,7 @@ def download_checkpoint(
 def _import_hub() -> ModuleType:
     try:
         import huggingface_hub
+        import huggingface_hub.constants  # not loaded by the package itself in 0.x
     except ImportError as error:
         raise DeviceError(
             "a hub id needs the huggingface_hub package: pip install 'voxtral-edge[export]', or download"
