@@ -229,7 +229,7 @@ def _onnxruntime_engine(directory: Path, threads: int | None) -> Any:
         from voxtral_edge.engines.onnxruntime_engine import OnnxRuntimeEngine
     except ImportError as error:
         raise DeviceError(
-            f"the onnxruntime engine does not load ({error}); run `pip install 'voxtral-edge[onnxruntime]'`"
+            f"the onnxruntime engine does not load ({error}); run `pip install onnxruntime`"
         ) from error
     return OnnxRuntimeEngine(str(directory), threads=threads)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -242,6 +243,21 @@ def test_valid_delays() -> None:
 def test_other_delays_are_refused_and_the_valid_ones_listed(delay_ms) -> None:
     with pytest.raises(ve.UsageError, match=r"80, 160, 240, .*1200, 2400"):
         tiny_engine().stream(delay_ms)
+
+
+def test_threads_share_an_engine() -> None:
+    """Four streams on one engine from four threads, pieces interleaved: each hears only its own recording."""
+    names = [entry["file"] for entry in samples()][:4]
+
+    def listen(name: str) -> str:
+        with tiny_engine().stream() as stream:
+            for piece in np.array_split(read_audio(sample(name)), 50):
+                stream.feed(piece)
+            stream.finish()
+            return stream.text
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(listen, names)) == [sample_text(name) for name in names]
 
 
 # --- looking inside

@@ -20,6 +20,7 @@ import soundfile
 from front_door import ROOT, run_cli, sample, sample_text, samples, start_cli
 
 from voxtral_edge.audio import read_audio
+from voxtral_edge.cli.interrupt import Interruptible
 from voxtral_edge.cli.main import build_parser, main
 from voxtral_edge.cli.outputs import write_whole
 from voxtral_edge.cli.progress import LONG_AUDIO_SECONDS, Progress, minutes, progress_line
@@ -135,6 +136,31 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path: Path) -> None:
     if process.returncode == 130:  # else it was done before the signal came
         assert (tmp_path / "out.txt").read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long.wav", "out.txt"]
+
+
+def test_the_first_ctrl_c_lets_a_block_finish_and_the_second_does_not() -> None:
+    seen = []
+    with Interruptible() as interruptible:
+        for block in interruptible.blocks(range(5)):
+            if block == 1:
+                signal.raise_signal(signal.SIGINT)
+            seen.append(block)
+        assert seen == [0, 1] and interruptible.interrupted
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):  # the usual behaviour is back
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_while_waiting_for_input_takes_effect_at_once() -> None:
+    def silent_microphone():
+        yield 0
+        signal.raise_signal(signal.SIGINT)
+        yield 1
+
+    with Interruptible() as interruptible:
+        assert list(interruptible.blocks(silent_microphone())) == [0]
+        assert interruptible.interrupted
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -41,12 +41,13 @@ class Interruptible:
         iterator = iter(source)
         while not self.interrupted:
             try:
-                self._waiting = True
-                block = next(iterator)
-            except (StopIteration, KeyboardInterrupt):
+                try:
+                    self._waiting = True
+                    block = next(iterator)
+                finally:
+                    self._waiting = False
+            except (StopIteration, KeyboardInterrupt):  # the signal may come just before the flag is cleared
                 return
-            finally:
-                self._waiting = False
             yield block
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
