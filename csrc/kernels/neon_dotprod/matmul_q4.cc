@@ -9,34 +9,24 @@ namespace {
 
 constexpr std::size_t kBlockBytes = kGroupRows * kBlockColumns / 2;
 
-// 64 bytes: columns 8 i to 8 i + 3 in the low nibbles, 8 i + 4 to 8 i + 7 in the high ones; Lane = 2 i % 4.
-template <std::size_t M, int Lane>
-inline void add_line(const std::uint8_t* line, const int8x16_t* a, int32x4_t* dots) {
-  int8x16_t low[4], high[4];
-  for (std::size_t h = 0; h < 4; h++) {
-    const uint8x16_t bytes = vld1q_u8(line + 16 * h);
-    low[h] = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
-    high[h] = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
-  }
-  add_dots<M, Lane>(low, a, dots);
-  add_dots<M, Lane + 1>(high, a, dots);
-}
-
 template <std::size_t M>
 inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
                       float32x4_t* sums) {
-  int32x4_t dots[4 * M];
-  for (std::size_t m = 0; m < M; m++) {
-    const int32x4_t zero_point = vnegq_s32(vshlq_n_s32(x.sum(m, b), 3));
-    for (std::size_t h = 0; h < 4; h++) dots[4 * m + h] = zero_point;
+  int8x16_t a[2 * M];
+  load_activations<M>(x, b, a);
+#pragma GCC unroll 4
+  for (std::size_t h = 0; h < 4; h++) {
+    int8x16_t w[8];  // line i: columns 8 i to 8 i + 3 in the low nibbles, 8 i + 4 to 8 i + 7 in the high ones
+    for (std::size_t i = 0; i < 4; i++) {
+      const uint8x16_t bytes = vld1q_u8(block + 64 * i + 16 * h);
+      w[2 * i] = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
+      w[2 * i + 1] = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
+    }
+    int32x4_t dots[M];
+    for (std::size_t m = 0; m < M; m++) dots[m] = vnegq_s32(vshlq_n_s32(x.sum(m, b), 3));  // zero point 8
+    add_dots<M>(w, a, dots);
+    add_scaled<M>(dots, scales, h, x, b, sums);
   }
-  for (std::size_t half = 0; half < 2; half++) {
-    int8x16_t a[M];
-    for (std::size_t m = 0; m < M; m++) a[m] = vld1q_s8(x.block(m, b) + 16 * half);
-    add_line<M, 0>(block + 128 * half, a, dots);
-    add_line<M, 2>(block + 128 * half + 64, a, dots);
-  }
-  add_scaled<M>(dots, scales, x, b, sums);
 }
 
 template <std::size_t M>

@@ -9,30 +9,22 @@ namespace {
 
 constexpr std::size_t kBlockBytes = kGroupRows * kBlockColumns;
 
-// 64 bytes: 4 columns. The signed dot product takes value - 128 directly, so no zero point is left to correct.
-template <std::size_t M, int Lane>
-inline void add_line(const std::uint8_t* line, const int8x16_t* a, int32x4_t* dots) {
-  int8x16_t w[4];
-  for (std::size_t h = 0; h < 4; h++)
-    w[h] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(line + 16 * h), vdupq_n_u8(0x80)));
-  add_dots<M, Lane>(w, a, dots);
-}
-
+// The signed dot product takes value - 128 directly, so no zero point is left to correct.
 template <std::size_t M>
 inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
                       float32x4_t* sums) {
-  int32x4_t dots[4 * M];
-  for (std::size_t j = 0; j < 4 * M; j++) dots[j] = vdupq_n_s32(0);
-  for (std::size_t half = 0; half < 2; half++) {
-    int8x16_t a[M];
-    for (std::size_t m = 0; m < M; m++) a[m] = vld1q_s8(x.block(m, b) + 16 * half);
-    const std::uint8_t* lines = block + 256 * half;
-    add_line<M, 0>(lines, a, dots);
-    add_line<M, 1>(lines + 64, a, dots);
-    add_line<M, 2>(lines + 128, a, dots);
-    add_line<M, 3>(lines + 192, a, dots);
+  int8x16_t a[2 * M];
+  load_activations<M>(x, b, a);
+#pragma GCC unroll 4
+  for (std::size_t h = 0; h < 4; h++) {
+    int8x16_t w[8];
+    for (std::size_t i = 0; i < 8; i++)
+      w[i] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(block + 64 * i + 16 * h), vdupq_n_u8(0x80)));
+    int32x4_t dots[M];
+    for (std::size_t m = 0; m < M; m++) dots[m] = vdupq_n_s32(0);
+    add_dots<M>(w, a, dots);
+    add_scaled<M>(dots, scales, h, x, b, sums);
   }
-  add_scaled<M>(dots, scales, x, b, sums);
 }
 
 template <std::size_t M>
