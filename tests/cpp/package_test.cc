@@ -253,10 +253,10 @@ TEST("file sizes and hashes") {
   refused("\"files\": {", "\"files\": [", "expected");
 }
 
-TEST("weights cut at every 64 KiB boundary are refused on opening") {
+TEST("weights cut at every 4 KiB boundary are refused on opening") {
   const Fixture fixture("fp32");
   const std::uint64_t size = std::filesystem::file_size(fixture.folder / "weights.bin");
-  for (std::uint64_t cut = size / 65536 * 65536;; cut -= 65536) {
+  for (std::uint64_t cut = size / 4096 * 4096;; cut -= 4096) {
     std::filesystem::resize_file(fixture.folder / "weights.bin", cut);
     CHECK_CONTAINS(fixture.refusal(), "weights.bin: has " + std::to_string(cut) + " bytes");
     if (cut == 0) break;
