@@ -21,7 +21,7 @@ from front_door import ROOT, run_cli, sample, sample_text, samples, start_cli
 
 from voxtral_edge.audio import read_audio
 from voxtral_edge.cli.interrupt import Interruptible
-from voxtral_edge.cli.main import build_parser, main
+from voxtral_edge.cli.main import COMMANDS, build_parser, main
 from voxtral_edge.cli.outputs import write_whole
 from voxtral_edge.cli.progress import LONG_AUDIO_SECONDS, Progress, minutes, progress_line
 
@@ -349,7 +349,8 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 def test_help_names_exactly_the_commands_that_exist() -> None:
     code, out, _ = run_cli("--help")
     assert code == 0
-    for command in ("transcribe", "export", "verify", "doctor"):
+    assert {"transcribe", "export", "verify", "doctor"} <= set(COMMANDS)
+    for command in COMMANDS:
         assert re.search(rf"^\s+{command}\b", out, re.MULTILINE)
         assert run_cli(command, "--help")[0] == 0
     code, out, err = run_cli()

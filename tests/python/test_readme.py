@@ -131,8 +131,14 @@ _READS = re.compile(r"""["'](VOXTRAL_EDGE_[A-Z_]+)["']""")
 
 
 def sources() -> list[Path]:
-    """The project's files: those under version control, or all of them in an unpacked archive."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    """The project's files: all that git does not ignore, or the source folders of an unpacked archive."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if listed.returncode == 0:
         return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
     folders = ("csrc", "voxtral_edge", "export", "benchmarks", "tests")
