@@ -56,7 +56,7 @@ def plain(result: Mapping[str, Any]) -> list[str]:
         ("Floor", floor_line(result)),
         ("Memory", memory_line(result)),
         ("Start", start_line(result)),
-        *_beside_rows(result),
+        *beside_rows(result),
     ]
     return [f"{name:<14}{text}" for name, text in rows]
 
@@ -121,7 +121,7 @@ def memory_line(result: Mapping[str, Any]) -> str:
 def start_line(result: Mapping[str, Any]) -> str:
     """Load and stream start."""
     load = result["load"]
-    text = f"load {result['load_s']:.2f} s (page cache {load['page_cache']}"
+    text = f"load {number(result['load_s'])} s (page cache {load['page_cache']}"
     if load["read_once_s"] is not None:
         text += f"; reading the weights once takes {load['read_once_s']:.2f} s"
     text += f"), stream ready in {result['start_ms']:.0f} ms"
@@ -134,7 +134,7 @@ def number(value: float) -> str:
         return f"{value:.0f}"
     if value >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def size(count: float) -> str:
@@ -190,7 +190,8 @@ def _file_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _beside_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def beside_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, text) of energy, chip and interference, as far as the machine tells."""
     rows = []
     if energy := result["energy"]:
         rows.append(
@@ -220,6 +221,6 @@ def interference_line(result: Mapping[str, Any]) -> str:
     if other["other_cpus"] is None:
         return "unknown here"
     verdict = "quiet" if other["quiet"] else "NOT quiet: figures are upper bounds"
-    steal = f", {other['steal_share']:.1%} stolen by the host" if other["steal_share"] else ""
+    steal = f", {other['steal_share']:.1%} stolen by the host" if other["steal_share"] >= 0.001 else ""
     load = f", load average {other['load_start']}" if other["load_start"] is not None else ""
     return f"{verdict}; {other['other_cpus']:.2f} CPUs busy with other programs{steal}{load}"

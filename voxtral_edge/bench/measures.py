@@ -77,10 +77,11 @@ def summary(values: Samples, full: bool = False) -> dict[str, Any]:
 def resampled(values: Samples, statistic: Statistic, resamples: int = RESAMPLES, seed: int = 0) -> Samples:
     """`statistic` of `resamples` circular block-bootstrap copies of `values`; [resamples].
 
-    Blocks of BLOCK_STEPS consecutive values, shorter when there are fewer than four such blocks.
+    Blocks of BLOCK_STEPS consecutive values, longer in long series (a twentieth), so that slow drifts stay
+    whole; shorter when there would be fewer than four blocks.
     """
     count = len(values)
-    block = max(1, min(BLOCK_STEPS, count // 4))
+    block = max(1, min(max(BLOCK_STEPS, count // 20), count // 4))
     blocks = -(-count // block)
     generator = np.random.default_rng(seed)
     result = np.empty(resamples)

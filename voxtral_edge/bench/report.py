@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ
 from voxtral_edge.bench import environment, measures, traffic
 from voxtral_edge.bench.file import FileRun
 from voxtral_edge.bench.live import LiveRun
@@ -208,6 +209,7 @@ def _file(run: FileRun, so_far: dict[str, Any]) -> dict[str, Any]:
         "file": {
             "audio_s": round(run.audio_s, 3),
             "wall_s": round(run.wall_s, 4),
+            "block_s": BLOCK_SAMPLES / SAMPLE_RATE_HZ,
             **run.per_pass(),
             "ms_per_token": round(1000.0 * run.wall_s / tokens, 4) if tokens else None,
             "stage_ms_per_token": {

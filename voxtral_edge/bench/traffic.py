@@ -80,18 +80,19 @@ def bytes_per_step(
     """Mean bytes per step over `steps` steps.
 
     first_token: tokens the stream held before the first of them (left padding included); None: windows full.
-    Returns {"weights": {part: bytes}, "kv_read", "kv_write", "kv_positions", "total"}.
+    Returns {"weights": {part: bytes}, "kv_read": {stack: bytes}, "kv_write": bytes, "kv_positions": mean
+    positions the decoder sees, "total": bytes}.
     """
     parts = weight_bytes_by_part(manifest)
     costs = kv_costs(manifest, encoder_kv, decoder_kv)
-    read = write = 0
-    seen = 0.0
+    read: dict[str, int] = {}
+    write, seen = 0, 0.0
     for stack, cost in costs.items():
         if first_token is None:
             positions = np.full(1, np.inf)
         else:
             positions = (first_token + 1.0 + np.arange(steps)) * cost.new_positions
-        read += round(float(np.mean(cost.read_bytes(positions))))
+        read[stack] = round(float(np.mean(cost.read_bytes(positions))))
         write += cost.write_bytes
         if stack == "decoder":
             seen = float(np.mean(np.minimum(positions, cost.window)))
@@ -100,7 +101,7 @@ def bytes_per_step(
         "kv_read": read,
         "kv_write": write,
         "kv_positions": round(seen),
-        "total": sum(parts.values()) + read + write,
+        "total": sum(parts.values()) + sum(read.values()) + write,
     }
 
 

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "voxtral_edge.cli.serve",
         "live and recorded speech over HTTP, WebSocket (OpenAI, vLLM, Mistral) and Wyoming",
     ),
+    "bench": ("voxtral_edge.cli.bench", "measure speed against the 80 ms deadline and the memory floor"),
     "doctor": (
         "voxtral_edge.cli.doctor",
         "what this machine has, and whether the 4B model keeps up live on it",

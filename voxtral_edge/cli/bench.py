@@ -1,0 +1,180 @@
+"""Measures how fast a package runs here, or compares measurements.
+
+  voxtral-edge bench                                    the bundled model, 30 s of audio, live steps of 80 ms
+  voxtral-edge bench -m DIR --seconds 600 --json a.json --html a.html
+  voxtral-edge bench -m DIR --paced --kv-full           as a microphone delivers audio, attention windows full
+  voxtral-edge bench -m DIR --file                      a recording at once: its real-time factor
+  voxtral-edge bench compare a.json b.json              what differs beyond noise
+
+The figures are defined in docs/benchmarks.md. Audio is made up unless --audio names a recording; the time of
+a live step does not depend on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from typing import Any
+
+from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, KV_CACHES
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of `voxtral-edge bench` and of `bench compare`."""
+    parser.add_argument(
+        "-m",
+        "--model",
+        default="tiny-en",
+        metavar="DIR|NAME",
+        help="package folder or bundled model (%(default)s)",
+    )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--unpaced", dest="mode", action="store_const", const="unpaced", help="steps back to back (default)"
+    )
+    mode.add_argument(
+        "--paced", dest="mode", action="store_const", const="paced", help="steps as a clock sets them"
+    )
+    mode.add_argument(
+        "--file", dest="mode", action="store_const", const="file", help="a whole recording at once"
+    )
+    parser.set_defaults(mode="unpaced")
+    add = parser.add_argument
+    add(
+        "--seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="audio to measure (%(default)g; for a p99 use 600)",
+    )
+    add(
+        "--warmup",
+        type=float,
+        metavar="S",
+        help="audio fed before it, not measured (default: a tenth, 2 to 60 s)",
+    )
+    add("--runs", type=int, default=1, metavar="N", help="repetitions; the median one is shown (%(default)s)")
+    add(
+        "--cool-below",
+        type=float,
+        metavar="C",
+        help="before each run wait until the chip is cooler than this (°C)",
+    )
+    add("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="worker threads (default: the CPUs this process may use, at most 8)",
+    )
+    add("--kv-cache", choices=KV_CACHES, default="auto", help="how attention state is kept (%(default)s)")
+    add(
+        "--kv-full",
+        action="store_true",
+        help="attention windows full from the start (their cost, not their text)",
+    )
+    add(
+        "--delay-ms", type=int, default=DEFAULT_DELAY_MS, metavar="MS", help="delay of the text (%(default)s)"
+    )
+    add("--audio", metavar="FILE", help="recording to feed, over and over (default: speech-like sound)")
+    add(
+        "--cold",
+        action="store_true",
+        help="load with the weights gone from the page cache; reads them once first",
+    )
+    add("--json", metavar="FILE", help="write everything as JSON")
+    add("--html", metavar="FILE", help="write one self-contained page with charts")
+    add("--markdown", action="store_true", help="print one row of a Markdown table")
+    commands = parser.add_subparsers(
+        dest="action", metavar="compare", help="compare files made with --json; `compare --help` for more"
+    )
+    compare = commands.add_parser("compare", description="Compares results; the first one is the base.")
+    compare.add_argument("files", nargs="+", metavar="FILE.json", help="two or more results")
+    compare.add_argument(
+        "--force", action="store_true", help="compare even if machine, model or kind of measurement differ"
+    )
+    compare.add_argument(
+        "--fail-if-slower",
+        type=float,
+        metavar="PERCENT",
+        help="exit code 1 if a result is slower than the base by more than this, noise excluded",
+    )
+    compare.add_argument(
+        "--markdown", action="store_true", dest="compare_markdown", help="as Markdown tables"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `voxtral-edge bench`; the exit code."""
+    if args.action == "compare":
+        from voxtral_edge.bench import compare
+
+        return compare.main(args.files, args.force, args.fail_if_slower, args.compare_markdown)
+    from voxtral_edge.bench import markdown, page, report, runner
+
+    options = runner.BenchOptions(
+        model=args.model,
+        mode=args.mode,
+        seconds=args.seconds,
+        warmup_s=args.warmup,
+        runs=args.runs,
+        cool_below_c=args.cool_below,
+        engine=args.engine,
+        threads=args.threads,
+        kv_cache=args.kv_cache,
+        kv_full=args.kv_full,
+        delay_ms=args.delay_ms,
+        audio=args.audio,
+        cold=args.cold,
+        command=command_line(args),
+    )
+    status = _Status()
+    try:
+        result = report.document(runner.run_bench(options, status.say))
+    finally:
+        status.clear()
+    if args.json:
+        report.save(result, args.json)
+    if args.html:
+        page.save(result, args.html)
+    if args.markdown:
+        print("\n".join(markdown.table([result])))
+    else:
+        print("\n".join(markdown.plain(result)))
+    return 0
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """The command that repeats a measurement: every option that is not at its default, outputs left out."""
+    words = ["voxtral-edge", "bench", "-m", args.model]
+    if args.mode != "unpaced":
+        words.append(f"--{args.mode}")
+    words += ["--seconds", f"{args.seconds:g}"]
+    defaults: dict[str, Any] = {
+        "runs": 1,
+        "engine": "native",
+        "kv_cache": "auto",
+        "delay_ms": DEFAULT_DELAY_MS,
+    }
+    for name in ("warmup", "runs", "cool_below", "engine", "threads", "kv_cache", "delay_ms", "audio"):
+        value = getattr(args, name)
+        if value is not None and value != defaults.get(name):
+            words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    words += [f"--{name.replace('_', '-')}" for name in ("kv_full", "cold") if getattr(args, name)]
+    return shlex.join(words)
+
+
+class _Status:
+    """One line on stderr that is rewritten; nothing where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        if self._shown:
+            print(f"\r\x1b[K{text} …", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
