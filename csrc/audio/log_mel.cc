@@ -7,8 +7,8 @@
 namespace voxtral_edge {
 namespace {
 
-constexpr double kPowerFloor = 1e-10;   // spec 3.1 step 6
-constexpr double kDynamicRange = 8.0;   // log10 units below log_mel_max
+constexpr double kPowerFloor = 1e-10;  // spec 3.1 step 6
+constexpr double kDynamicRange = 8.0;  // log10 units below log_mel_max
 
 }  // namespace
 
@@ -24,8 +24,9 @@ LogMel::LogMel(const AudioConfig& audio, std::size_t mel_bins)
       power_(dft_.bins()),
       energy_(mel_bins),
       scratch_(dft_.scratch_size()) {
-  for (std::size_t n = 0; n < window_samples_; ++n) {   // periodic Hann
-    hann_[n] = 0.5 - 0.5 * std::cos(2.0 * std::numbers::pi * static_cast<double>(n) / static_cast<double>(window_samples_));
+  for (std::size_t n = 0; n < window_samples_; ++n) {  // periodic Hann
+    hann_[n] =
+        0.5 - 0.5 * std::cos(2.0 * std::numbers::pi * static_cast<double>(n) / static_cast<double>(window_samples_));
   }
   reset();
 }

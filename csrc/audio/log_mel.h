@@ -24,7 +24,9 @@ class LogMel {
   // Appends samples, 16 kHz mono in [-1, 1], and writes the frames that became complete, frame-major
   // [frame][mel_bins], to `frames`, at most max_frames. Returns {samples taken, frames written}; call again with the
   // rest once frames were consumed.
-  struct Progress { std::size_t samples, frames; };
+  struct Progress {
+    std::size_t samples, frames;
+  };
   Progress push(std::span<const float> samples, float* frames, std::size_t max_frames);
 
   // Back to an empty stream whose first sample has this absolute position.
@@ -34,7 +36,7 @@ class LogMel {
   void compute_frame(float* out);
 
   std::size_t hop_samples_, window_samples_;
-  double log_floor_;                   // log_mel_max - 8 (spec 3.1 step 7)
+  double log_floor_;  // log_mel_max - 8 (spec 3.1 step 7)
   RealDft dft_;
   MelFilters filters_;
   SampleRing ring_;

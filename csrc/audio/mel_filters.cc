@@ -31,7 +31,7 @@ MelFilters::MelFilters(std::size_t filters, std::size_t fft_length, double sampl
       const double hz = sample_rate_hz / 2.0 * static_cast<double>(bin) / static_cast<double>(bins - 1);
       const double weight = std::min((hz - low) / (centre - low), (high - hz) / (high - centre));
       if (weight <= 0.0) {
-        if (!weights_[m].empty()) break;   // a triangle is one run of bins
+        if (!weights_[m].empty()) break;  // a triangle is one run of bins
         continue;
       }
       if (weights_[m].empty()) first_[m] = bin;

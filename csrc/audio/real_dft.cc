@@ -21,7 +21,8 @@ void fill_roots(std::size_t rows, std::size_t columns, std::size_t period, std::
   sines.resize(rows * columns);
   for (std::size_t r = 0; r < rows; ++r) {
     for (std::size_t c = 0; c < columns; ++c) {
-      const double angle = -2.0 * std::numbers::pi * static_cast<double>((r * c) % period) / static_cast<double>(period);
+      const double angle =
+          -2.0 * std::numbers::pi * static_cast<double>((r * c) % period) / static_cast<double>(period);
       cosines[r * columns + c] = std::cos(angle);
       sines[r * columns + c] = std::sin(angle);
     }
@@ -32,7 +33,7 @@ void fill_roots(std::size_t rows, std::size_t columns, std::size_t period, std::
 
 RealDft::RealDft(std::size_t length)
     : length_(length), outer_(largest_divisor_below_root(length)), inner_(length / outer_) {
-  const std::size_t columns = outer_ / 2 + 1;   // the others are complex conjugates: the input is real
+  const std::size_t columns = outer_ / 2 + 1;  // the others are complex conjugates: the input is real
   fill_roots(columns, outer_, outer_, outer_cos_, outer_sin_);
   fill_roots(columns, inner_, length_, twiddle_cos_, twiddle_sin_);
   fill_roots(inner_, inner_, inner_, inner_cos_, inner_sin_);

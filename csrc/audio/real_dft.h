@@ -22,10 +22,10 @@ class RealDft {
   std::size_t scratch_size() const { return 4 * inner_; }
 
  private:
-  std::size_t length_, outer_, inner_;               // length = outer (A) * inner (B)
-  std::vector<double> outer_cos_, outer_sin_;        // [k1][n1]  e^{-2 pi i n1 k1 / A}
-  std::vector<double> twiddle_cos_, twiddle_sin_;    // [k1][n2]  e^{-2 pi i n2 k1 / N}
-  std::vector<double> inner_cos_, inner_sin_;        // [n2][k2]  e^{-2 pi i n2 k2 / B}
+  std::size_t length_, outer_, inner_;             // length = outer (A) * inner (B)
+  std::vector<double> outer_cos_, outer_sin_;      // [k1][n1]  e^{-2 pi i n1 k1 / A}
+  std::vector<double> twiddle_cos_, twiddle_sin_;  // [k1][n2]  e^{-2 pi i n2 k1 / N}
+  std::vector<double> inner_cos_, inner_sin_;      // [n2][k2]  e^{-2 pi i n2 k2 / B}
 };
 
 }  // namespace voxtral_edge

@@ -15,7 +15,7 @@ class SampleRing {
 
   std::size_t size() const { return static_cast<std::size_t>(end_ - begin_); }
   std::size_t free() const { return samples_.size() - size(); }
-  std::uint64_t begin_sample() const { return begin_; }   // position of the oldest sample held
+  std::uint64_t begin_sample() const { return begin_; }  // position of the oldest sample held
   std::uint64_t end_sample() const { return end_; }
 
   // Takes as many samples as fit; returns how many.

@@ -36,7 +36,7 @@ std::size_t cpus_in_cgroup_quota() {
   try {
     return static_cast<std::size_t>(std::max(1.0, std::stod(quota) / period + 0.5));
   } catch (const std::exception&) {
-    return SIZE_MAX;   // an unknown format is no limit
+    return SIZE_MAX;  // an unknown format is no limit
   }
 }
 
@@ -53,12 +53,14 @@ std::uint64_t sum_words(const std::uint64_t* words, std::size_t count) {
 
 }  // namespace
 
-std::size_t usable_cpus() { return std::max<std::size_t>(1, std::min(cpus_in_affinity_mask(), cpus_in_cgroup_quota())); }
+std::size_t usable_cpus() {
+  return std::max<std::size_t>(1, std::min(cpus_in_affinity_mask(), cpus_in_cgroup_quota()));
+}
 
 double measure_read_bandwidth(std::size_t threads, std::size_t megabytes) {
   constexpr int kPasses = 6;
   AlignedBuffer buffer(megabytes << 20);
-  std::memset(buffer.data(), 1, buffer.bytes());   // an untouched page would be the shared zero page
+  std::memset(buffer.data(), 1, buffer.bytes());  // an untouched page would be the shared zero page
   ThreadPool pool(threads);
   std::atomic<std::uint64_t> sink{0};
   double best = 0.0;

@@ -16,7 +16,8 @@ FloatArray push(LogMel& mel, const FloatArray& samples) {
   for (;;) {
     const LogMel::Progress done = mel.push(rest, block.data(), kFrames);
     rest = rest.subspan(done.samples);
-    frames.insert(frames.end(), block.begin(), block.begin() + static_cast<std::ptrdiff_t>(done.frames * mel.mel_bins()));
+    frames.insert(frames.end(), block.begin(),
+                  block.begin() + static_cast<std::ptrdiff_t>(done.frames * mel.mel_bins()));
     if (rest.empty() && done.frames < kFrames) break;
   }
   const auto bins = static_cast<py::ssize_t>(mel.mel_bins());

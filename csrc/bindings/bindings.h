@@ -20,7 +20,7 @@ using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>
 // An engine with the package and tokenizer it was opened from, as Python sees it.
 class BoundEngine {
  public:
-  explicit BoundEngine(const std::string& directory);   // Error(model_format)
+  explicit BoundEngine(const std::string& directory);  // Error(model_format)
   virtual ~BoundEngine() = default;
 
   virtual std::shared_ptr<Engine> engine() = 0;

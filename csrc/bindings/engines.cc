@@ -27,8 +27,9 @@ namespace {
 void check_special(const Tekken& tokenizer, const char* name, std::uint32_t id) {
   const std::uint32_t found = tokenizer.special(name);
   if (found != id) {
-    throw Error(ErrorCode::model_format, "tekken.json: token " + std::string(name) + " has id " + std::to_string(found) +
-                                             ", manifest.json says " + std::to_string(id) + "; export the package again");
+    throw Error(ErrorCode::model_format, "tekken.json: token " + std::string(name) + " has id " +
+                                             std::to_string(found) + ", manifest.json says " + std::to_string(id) +
+                                             "; export the package again");
   }
 }
 
@@ -43,7 +44,8 @@ class BoundNativeEngine final : public BoundEngine {
     options.kernels = kernels;
     if (kv_cache == "f32") options.kv_cache = KvChoice::f32;
     else if (kv_cache == "f16") options.kv_cache = KvChoice::f16;
-    else if (kv_cache != "auto") throw Error(ErrorCode::usage, "kv_cache: \"" + kv_cache + "\" is not one of auto, f32, f16");
+    else if (kv_cache != "auto")
+      throw Error(ErrorCode::usage, "kv_cache: \"" + kv_cache + "\" is not one of auto, f32, f16");
     options.progress = std::move(progress);
     const py::gil_scoped_release release;
     engine_ = NativeEngine::load(package(), options);
@@ -78,7 +80,7 @@ class BoundPythonEngine : public BoundEngine {
   std::shared_ptr<Engine> engine() override;
 
  private:
-  std::shared_ptr<Engine> adapter_;   // one, so that streams know that they share it
+  std::shared_ptr<Engine> adapter_;  // one, so that streams know that they share it
 };
 
 class PythonEngineTrampoline final : public BoundPythonEngine {
@@ -102,7 +104,7 @@ class PythonEngineAdapter final : public Engine {
   explicit PythonEngineAdapter(BoundPythonEngine& bound) : bound_(bound) {}
 
   const ModelConfig& config() const override { return bound_.package()->config(); }
-  std::size_t preferred_batch_tokens() const override { return 1; }   // its result may depend on the batch: keep one
+  std::size_t preferred_batch_tokens() const override { return 1; }  // its result may depend on the batch: keep one
   std::size_t preferred_drafts() const override { return 0; }
 
   std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first_token_position) override {
@@ -165,7 +167,7 @@ class PythonEngineAdapter final : public Engine {
     std::copy_n(from.data(), count, to);
   }
 
-  BoundPythonEngine& bound_;   // kept alive by the Python stream object
+  BoundPythonEngine& bound_;  // kept alive by the Python stream object
 };
 
 std::shared_ptr<Engine> BoundPythonEngine::engine() {
@@ -220,13 +222,14 @@ void bind_engines(py::module_& module) {
       .def_property_readonly("audio", &audio_info);
 
   py::class_<BoundNativeEngine, BoundEngine, std::shared_ptr<BoundNativeEngine>>(module, "NativeEngine")
-      .def(py::init<const std::string&, std::optional<std::size_t>, const std::string&, const std::string&, LoadProgress>(),
+      .def(py::init<const std::string&, std::optional<std::size_t>, const std::string&, const std::string&,
+                    LoadProgress>(),
            py::arg("package_dir"), py::arg("threads") = py::none(), py::arg("kv_cache") = "auto",
            py::arg("kernels") = "", py::arg("on_progress") = nullptr)
       .def("info", &native_info);
 
-  py::class_<BoundPythonEngine, BoundEngine, PythonEngineTrampoline, std::shared_ptr<BoundPythonEngine>>(
-      module, "PythonEngine")
+  py::class_<BoundPythonEngine, BoundEngine, PythonEngineTrampoline, std::shared_ptr<BoundPythonEngine>>(module,
+                                                                                                         "PythonEngine")
       .def(py::init<const std::string&>(), py::arg("package_dir"));
 }
 

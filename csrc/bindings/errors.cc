@@ -8,12 +8,18 @@ namespace {
 
 const char* class_name(ErrorCode code) {
   switch (code) {
-    case ErrorCode::model_format: return "ModelFormatError";
-    case ErrorCode::audio_format: return "AudioFormatError";
-    case ErrorCode::device: return "DeviceError";
-    case ErrorCode::overrun: return "OverrunError";
-    case ErrorCode::usage: return "UsageError";
-    case ErrorCode::internal: break;
+    case ErrorCode::model_format:
+      return "ModelFormatError";
+    case ErrorCode::audio_format:
+      return "AudioFormatError";
+    case ErrorCode::device:
+      return "DeviceError";
+    case ErrorCode::overrun:
+      return "OverrunError";
+    case ErrorCode::usage:
+      return "UsageError";
+    case ErrorCode::internal:
+      break;
   }
   return "VoxtralEdgeError";
 }

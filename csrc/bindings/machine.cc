@@ -19,20 +19,24 @@ std::vector<std::string> names(const std::vector<const Kernels*>& kernels) {
 }  // namespace
 
 void bind_machine(py::module_& module) {
-  module.def("kernels_compiled", [] { return names(compiled_kernels()); },
-             "Kernel implementations in this build, best first.");
-  module.def("kernels_available", [] { return names(available_kernels()); },
-             "Kernel implementations this CPU can run, best first.");
-  module.def("kernels_active", [] { return std::string(active_kernels().name); },
-             "The implementation in use: VOXTRAL_EDGE_ISA, else the best available.");
+  module.def(
+      "kernels_compiled", [] { return names(compiled_kernels()); },
+      "Kernel implementations in this build, best first.");
+  module.def(
+      "kernels_available", [] { return names(available_kernels()); },
+      "Kernel implementations this CPU can run, best first.");
+  module.def(
+      "kernels_active", [] { return std::string(active_kernels().name); },
+      "The implementation in use: VOXTRAL_EDGE_ISA, else the best available.");
   module.def("kernels_description", [](const std::string& name) {
     for (const Kernels* k : compiled_kernels()) {
       if (name == k->name) return std::string(k->description);
     }
-    return std::string(kernels_by_name(name).description);   // throws, naming what exists
+    return std::string(kernels_by_name(name).description);  // throws, naming what exists
   });
-  module.def("cpu_features", [] { return cpu_features().names(); },
-             "Instruction set extensions of this CPU that matter here.");
+  module.def(
+      "cpu_features", [] { return cpu_features().names(); },
+      "Instruction set extensions of this CPU that matter here.");
   module.def("usable_cpus", &usable_cpus, "CPUs this process may use (affinity mask and cgroup quota).");
   module.def("measure_read_bandwidth", &measure_read_bandwidth, py::arg("threads"), py::arg("megabytes") = 512,
              py::call_guard<py::gil_scoped_release>(), "Memory read bandwidth in GB/s (10^9 bytes per second).");

@@ -17,8 +17,8 @@ namespace {
 // int16 is PCM and scaled by 1/32768 (spec 3.1); float32 is taken as it is.
 std::vector<float> to_samples(const py::array& pcm) {
   if (pcm.ndim() != 1) {
-    throw Error(ErrorCode::audio_format, "pcm has " + std::to_string(pcm.ndim()) +
-                                             " dimensions; give one-dimensional mono samples at 16 kHz");
+    throw Error(ErrorCode::audio_format,
+                "pcm has " + std::to_string(pcm.ndim()) + " dimensions; give one-dimensional mono samples at 16 kHz");
   }
   const auto count = static_cast<std::size_t>(pcm.size());
   std::vector<float> samples(count);
@@ -29,8 +29,8 @@ std::vector<float> to_samples(const py::array& pcm) {
     const auto values = pcm.cast<py::array_t<float, py::array::c_style>>();
     std::copy_n(values.data(), count, samples.data());
   } else {
-    throw Error(ErrorCode::audio_format, "pcm has dtype " + py::str(pcm.dtype()).cast<std::string>() +
-                                             "; give float32 in [-1, 1] or int16");
+    throw Error(ErrorCode::audio_format,
+                "pcm has dtype " + py::str(pcm.dtype()).cast<std::string>() + "; give float32 in [-1, 1] or int16");
   }
   return samples;
 }
@@ -119,7 +119,8 @@ py::dict trace_dict(const Stream& stream) {
 
 std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_tokens, std::size_t max_batch_tokens,
                                     std::optional<std::size_t> max_drafts, std::uint64_t start_token_position,
-                                    std::shared_ptr<BiasTree> bias, bool stop_at_eos, bool trace, bool keep_history, bool assume_full_cache) {
+                                    std::shared_ptr<BiasTree> bias, bool stop_at_eos, bool trace, bool keep_history,
+                                    bool assume_full_cache) {
   const StreamOptions options{.delay_tokens = delay_tokens,
                               .max_batch_tokens = max_batch_tokens,
                               .max_drafts = max_drafts,
@@ -173,15 +174,15 @@ void bind_stream(py::module_& module) {
   py::class_<Stream>(module, "Stream")
       .def(py::init(&make_stream), py::arg("engine"), py::kw_only(), py::arg("delay_tokens"),
            py::arg("max_batch_tokens") = 0, py::arg("max_drafts") = py::none(), py::arg("start_token_position") = 0,
-           py::arg("bias") = nullptr, py::arg("stop_at_eos") = false,
-           py::arg("trace") = false, py::arg("keep_history") = true, py::arg("assume_full_cache") = false,
-           py::keep_alive<1, 2>())
-      .def("feed",
-           [](Stream& stream, const py::array& pcm) {
-             const std::vector<float> samples = to_samples(pcm);
-             return without_gil([&](Events& events) { stream.feed(samples, events); });
-           },
-           py::arg("pcm"))
+           py::arg("bias") = nullptr, py::arg("stop_at_eos") = false, py::arg("trace") = false,
+           py::arg("keep_history") = true, py::arg("assume_full_cache") = false, py::keep_alive<1, 2>())
+      .def(
+          "feed",
+          [](Stream& stream, const py::array& pcm) {
+            const std::vector<float> samples = to_samples(pcm);
+            return without_gil([&](Events& events) { stream.feed(samples, events); });
+          },
+          py::arg("pcm"))
       .def("flush", [](Stream& stream) { return without_gil([&](Events& events) { stream.flush(events); }); })
       .def("finish", [](Stream& stream) { return without_gil([&](Events& events) { stream.finish(events); }); })
       .def("reset", &Stream::reset, py::call_guard<py::gil_scoped_release>())
@@ -190,9 +191,10 @@ void bind_stream(py::module_& module) {
       .def_property_readonly("text", [](const Stream& stream) { return stream.text(); })
       .def("stats", &stats_dict)
       .def("trace", &trace_dict);
-  module.def("run_streams", &run_group, py::arg("items"),
-             "Runs [(stream, pcm or None, \"feed\" | \"flush\" | \"finish\"), ...] of one engine in shared passes over the "
-             "weights; returns one list of events per item.");
+  module.def(
+      "run_streams", &run_group, py::arg("items"),
+      "Runs [(stream, pcm or None, \"feed\" | \"flush\" | \"finish\"), ...] of one engine in shared passes over the "
+      "weights; returns one list of events per item.");
 }
 
 }  // namespace voxtral_edge

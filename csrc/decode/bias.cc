@@ -17,9 +17,9 @@ float bonus_at(float weight, std::size_t matched_tokens) {
 }
 
 struct Building {
-  std::map<std::uint32_t, std::size_t> children;   // token -> building node
-  float weight = 0.0f;                             // largest of the phrases through this node
-  bool opening = true;                             // all phrases through this node are openings
+  std::map<std::uint32_t, std::size_t> children;  // token -> building node
+  float weight = 0.0f;                            // largest of the phrases through this node
+  bool opening = true;                            // all phrases through this node are openings
 };
 
 }  // namespace
@@ -29,7 +29,8 @@ BiasTree::BiasTree(std::span<const BiasSpelling> spellings) {
   std::vector<std::size_t> depths{0};
   for (std::size_t s = 0; s < spellings.size(); ++s) {
     const BiasSpelling& spelling = spellings[s];
-    if (spelling.ids.empty()) throw Error(ErrorCode::usage, "hotwords: spelling " + std::to_string(s) + " has no tokens");
+    if (spelling.ids.empty())
+      throw Error(ErrorCode::usage, "hotwords: spelling " + std::to_string(s) + " has no tokens");
     if (!(spelling.weight > 0.0f && spelling.weight <= kMaxWeight)) {
       throw Error(ErrorCode::usage, "hotwords: weight " + std::to_string(spelling.weight) + " of spelling " +
                                         std::to_string(s) + " is not above 0 and at most 20");
@@ -40,7 +41,8 @@ BiasTree::BiasTree(std::span<const BiasSpelling> spellings) {
       const std::size_t next = found->second;
       if (inserted) {
         if (building.size() == kMaxNodes) {
-          throw Error(ErrorCode::usage, "hotwords: more than " + std::to_string(kMaxNodes) + " tokens; give fewer phrases");
+          throw Error(ErrorCode::usage,
+                      "hotwords: more than " + std::to_string(kMaxNodes) + " tokens; give fewer phrases");
         }
         depths.push_back(depths[node] + 1);
         building.emplace_back();
@@ -68,7 +70,8 @@ std::span<const BiasTree::Child> BiasTree::children(std::uint32_t node) const {
 
 const BiasTree::Child* BiasTree::child(std::uint32_t node, std::uint32_t id) const {
   const auto all = children(node);
-  const auto found = std::lower_bound(all.begin(), all.end(), id, [](const Child& c, std::uint32_t i) { return c.id < i; });
+  const auto found =
+      std::lower_bound(all.begin(), all.end(), id, [](const Child& c, std::uint32_t i) { return c.id < i; });
   return found != all.end() && found->id == id ? &*found : nullptr;
 }
 
@@ -78,7 +81,7 @@ Biaser::Biaser(std::shared_ptr<const BiasTree> tree) : tree_(std::move(tree)) {
   reset();
 }
 
-void Biaser::reset() { active_.assign(1, 0); }   // the root: a phrase may begin at any text token
+void Biaser::reset() { active_.assign(1, 0); }  // the root: a phrase may begin at any text token
 
 TokenChoice Biaser::choose(TokenChoice unbiased, const float* logits, bool text_started) const {
   std::uint32_t best = unbiased.id;

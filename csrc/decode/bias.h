@@ -14,9 +14,9 @@ namespace voxtral_edge {
 
 // One spelling of a phrase. Give every spelling that may occur (with and without leading space, other cases).
 struct BiasSpelling {
-  std::vector<std::uint32_t> ids;   // text tokens, in order
-  float weight;                     // logits added to the first token's continuation; > 0
-  bool opening;                     // without leading space: only possible as the first text of a transcript
+  std::vector<std::uint32_t> ids;  // text tokens, in order
+  float weight;                    // logits added to the first token's continuation; > 0
+  bool opening;                    // without leading space: only possible as the first text of a transcript
 };
 
 // The phrases as a prefix tree over tokens. Immutable; shared by streams.
@@ -25,28 +25,30 @@ class BiasTree {
   // Error(usage) for an empty spelling, a weight that is not in (0, kMaxWeight], or more than kMaxNodes tokens in all.
   explicit BiasTree(std::span<const BiasSpelling> spellings);
 
-  static constexpr float kMaxWeight = 20.0f;          // beyond it the audio no longer decides anything
+  static constexpr float kMaxWeight = 20.0f;  // beyond it the audio no longer decides anything
   static constexpr std::size_t kMaxNodes = 1u << 20;
 
   struct Child {
     std::uint32_t id;
     std::uint32_t node;
-    float bonus;      // of choosing this child
-    bool opening;     // reachable only as the first text (children of the root)
+    float bonus;   // of choosing this child
+    bool opening;  // reachable only as the first text (children of the root)
   };
   std::span<const Child> children(std::uint32_t node) const;
-  const Child* child(std::uint32_t node, std::uint32_t id) const;   // null if absent
+  const Child* child(std::uint32_t node, std::uint32_t id) const;  // null if absent
   std::size_t depth() const { return depth_; }
 
  private:
-  struct Node { std::uint32_t first_child = 0, child_count = 0; };
+  struct Node {
+    std::uint32_t first_child = 0, child_count = 0;
+  };
   std::vector<Node> nodes_;
-  std::vector<Child> children_;   // sorted by id within a node
+  std::vector<Child> children_;  // sorted by id within a node
   std::size_t depth_ = 0;
 };
 
-// The state of one stream in the tree. It moves the choice between text tokens only: where the model itself would emit a
-// pad or a word mark, that stands, so biasing never makes it speak early or late.
+// The state of one stream in the tree. It moves the choice between text tokens only: where the model itself would emit
+// a pad or a word mark, that stands, so biasing never makes it speak early or late.
 class Biaser {
  public:
   explicit Biaser(std::shared_ptr<const BiasTree> tree);
@@ -60,7 +62,7 @@ class Biaser {
 
  private:
   std::shared_ptr<const BiasTree> tree_;
-  std::vector<std::uint32_t> active_, next_;   // nodes of phrases under way; reserved for the depth of the tree
+  std::vector<std::uint32_t> active_, next_;  // nodes of phrases under way; reserved for the depth of the tree
 };
 
 }  // namespace voxtral_edge

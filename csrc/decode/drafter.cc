@@ -16,10 +16,10 @@ void NgramDrafter::reset() {
 std::uint64_t NgramDrafter::key_of(std::span<const std::uint32_t> context) {
   std::uint64_t key = 0x9e3779b97f4a7c15ull + context.size();
   for (const std::uint32_t id : context) {
-    key = (key ^ id) * 0xff51afd7ed558ccdull;   // MurmurHash3's finaliser constant spreads small ids over all bits
+    key = (key ^ id) * 0xff51afd7ed558ccdull;  // MurmurHash3's finaliser constant spreads small ids over all bits
     key ^= key >> 32;
   }
-  return key | 1;   // 0 marks an empty entry
+  return key | 1;  // 0 marks an empty entry
 }
 
 const NgramDrafter::Entry* NgramDrafter::find(std::span<const std::uint32_t> context) const {
@@ -35,7 +35,7 @@ void NgramDrafter::learn(std::uint32_t id) {
     if (entry.key == key && entry.next == id) {
       ++entry.hits;
     } else if (entry.key == key && entry.hits > 0) {
-      entry.hits /= 2;   // one surprise does not unlearn a habit
+      entry.hits /= 2;  // one surprise does not unlearn a habit
     } else {
       entry = {key, id, 0};
     }

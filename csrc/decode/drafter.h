@@ -22,12 +22,12 @@ class NgramDrafter {
 
  private:
   static constexpr std::size_t kLongest = 4;
-  static constexpr std::size_t kEntries = 1u << 14;   // per order; a collision overwrites: the newest is the likeliest
+  static constexpr std::size_t kEntries = 1u << 14;  // per order; a collision overwrites: the newest is the likeliest
 
   struct Entry {
     std::uint64_t key = 0;
     std::uint32_t next = 0;
-    std::uint32_t hits = 0;   // consecutive times that `next` was right
+    std::uint32_t hits = 0;  // consecutive times that `next` was right
   };
   static std::uint64_t key_of(std::span<const std::uint32_t> context);
   const Entry* find(std::span<const std::uint32_t> context) const;
@@ -36,7 +36,7 @@ class NgramDrafter {
   std::uint32_t pad_id_;
   std::vector<Entry> tables_[kLongest];
   std::uint32_t recent_[kLongest] = {};
-  std::size_t known_ = 0;   // tokens in recent_, newest last
+  std::size_t known_ = 0;  // tokens in recent_, newest last
 };
 
 }  // namespace voxtral_edge

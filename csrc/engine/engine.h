@@ -22,21 +22,21 @@ class EngineState {
 // tokens * mel_frames_per_token new mel frames of one stream.
 struct EncodeRequest {
   EngineState* state;
-  const float* mel;              // [tokens * mel_frames_per_token][mel_bins]
+  const float* mel;  // [tokens * mel_frames_per_token][mel_bins]
   std::size_t tokens;
-  float* audio_embeddings;       // out [tokens][decoder width]
-  float* encoder_frames;         // out [tokens * frames_per_token][encoder width], or null
+  float* audio_embeddings;  // out [tokens][decoder width]
+  float* encoder_frames;    // out [tokens * frames_per_token][encoder width], or null
 };
 
 // Consecutive new positions of one stream. The last `results` of them are read out.
 struct DecodeRequest {
   EngineState* state;
-  const float* audio_embeddings;         // [positions][decoder width]
-  const std::uint32_t* previous_ids;     // [positions] token at each position, all < vocab_size
+  const float* audio_embeddings;      // [positions][decoder width]
+  const std::uint32_t* previous_ids;  // [positions] token at each position, all < vocab_size
   std::size_t positions;
-  std::size_t results;                   // 0 .. positions
-  TokenChoice* choices;                  // out [results]
-  float* logits;                         // out [results][vocab_size], or null
+  std::size_t results;   // 0 .. positions
+  TokenChoice* choices;  // out [results]
+  float* logits;         // out [results][vocab_size], or null
 };
 
 class Engine {
@@ -59,7 +59,8 @@ class Engine {
   virtual void encode(std::span<const EncodeRequest> requests) = 0;
   virtual void decode(std::span<const DecodeRequest> requests) = 0;
 
-  // Takes back the last `positions` decoded positions (rejected drafts), up to kMaxPassRows - 1 since the last accepted.
+  // Takes back the last `positions` decoded positions (rejected drafts), up to kMaxPassRows - 1 since the last
+  // accepted.
   virtual void rewind(EngineState& state, std::size_t positions) = 0;
 
   // Tokens of audio that one encode call is best given when more than one is waiting.

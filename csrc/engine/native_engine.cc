@@ -4,15 +4,15 @@
 #include <string>
 #include <utility>
 
-#include "base/machine.h"
 #include "base/error.h"
+#include "base/machine.h"
 #include "kernels/registry.h"
 #include "model/delay_condition.h"
 
 namespace voxtral_edge {
 namespace {
 
-constexpr std::size_t kMaxDefaultThreads = 8;   // more cores than that share one memory bus and only wait for it
+constexpr std::size_t kMaxDefaultThreads = 8;  // more cores than that share one memory bus and only wait for it
 
 std::string layer_name(const char* stack, std::size_t layer, const char* rest) {
   return std::string(stack) + ".layers." + std::to_string(layer) + "." + rest;
@@ -36,8 +36,7 @@ TransformerStack load_stack(WeightLoader& loader, const char* stack, const Stack
     layer.attention_norm = loader.vector(name("attention_norm.weight"));
     layer.qkv = loader.linear({name("attention.q.weight"), name("attention.k.weight"), name("attention.v.weight")},
                               biased ? Names{name("attention.q.bias"), "", name("attention.v.bias")} : Names{});
-    layer.output =
-        loader.linear({name("attention.o.weight")}, biased ? Names{name("attention.o.bias")} : Names{});
+    layer.output = loader.linear({name("attention.o.weight")}, biased ? Names{name("attention.o.bias")} : Names{});
     layer.ffn_norm = loader.vector(name("ffn_norm.weight"));
     layer.gate_up = loader.linear({name("ffn.gate.weight"), name("ffn.up.weight")});
     layer.down = loader.linear({name("ffn.down.weight")}, biased ? Names{name("ffn.down.bias")} : Names{});
@@ -54,8 +53,8 @@ struct NativeState final : EngineState {
   NativeState(const KvRingShape& encoder, const KvRingShape& decoder) : encoder_ring(encoder), decoder_ring(decoder) {}
   KvRing encoder_ring, decoder_ring;
   ConvTails tails;
-  std::uint64_t next_frame = 0;      // absolute encoder frame
-  std::uint64_t next_position = 0;   // absolute decoder position (token)
+  std::uint64_t next_frame = 0;     // absolute encoder frame
+  std::uint64_t next_position = 0;  // absolute decoder position (token)
   std::shared_ptr<const std::vector<float>> delay_scales;
 };
 
@@ -67,7 +66,7 @@ struct NativeEngine::Weights {
   ConvStem stem;
   TransformerStack encoder;
   Adapter adapter;
-  Linear embedding;      // [vocab_size, width]: lookup and head
+  Linear embedding;  // [vocab_size, width]: lookup and head
   TransformerStack decoder;
   Head head;
 
@@ -117,14 +116,13 @@ NativeEngine::~NativeEngine() = default;
 
 std::unique_ptr<NativeEngine> NativeEngine::load(std::shared_ptr<const Package> package,
                                                  const NativeEngineOptions& options) {
-  const std::size_t threads =
-      options.threads != 0 ? options.threads : std::min(usable_cpus(), kMaxDefaultThreads);
+  const std::size_t threads = options.threads != 0 ? options.threads : std::min(usable_cpus(), kMaxDefaultThreads);
   return std::unique_ptr<NativeEngine>(new NativeEngine(std::move(package), options, threads));
 }
 
-std::size_t NativeEngine::preferred_batch_tokens() const { return 8; }   // 32 encoder frames
+std::size_t NativeEngine::preferred_batch_tokens() const { return 8; }  // 32 encoder frames
 
-std::size_t NativeEngine::preferred_drafts() const { return 3; }   // 4 rows cost 1.1 to 1.3 times one
+std::size_t NativeEngine::preferred_drafts() const { return 3; }  // 4 rows cost 1.1 to 1.3 times one
 
 std::size_t NativeEngine::weight_bytes() const {
   return weights_->stem.weight_bytes() + weights_->encoder.weight_bytes() + weights_->adapter.weight_bytes() +
@@ -215,7 +213,7 @@ void NativeEngine::encode_pass(std::span<const EncodeRequest> pass) {
   }
   weights_->encoder.forward(executor_, rows_, residual_.data(), normed_.data());
   const float* frames = normed_.data();
-  float* embeddings = residual_.data();   // the residual stream is spent
+  float* embeddings = residual_.data();  // the residual stream is spent
   weights_->adapter.forward(executor_, frames, rows_.size() / frames_per_token(), embeddings);
   for (const EncodeRequest& request : pass) {
     const std::size_t frame_floats = request.tokens * frames_per_token() * width;
@@ -232,11 +230,15 @@ void NativeEngine::decode(std::span<const DecodeRequest> requests) {
   in_passes(
       requests, kMaxPassRows, decode_pieces_, [](const DecodeRequest& r) { return r.positions; },
       [&](const DecodeRequest& r, std::size_t first, std::size_t count) {
-        const std::size_t quiet = r.positions - r.results;                 // leading positions that are not read out
-        const std::size_t before = first > quiet ? first - quiet : 0;      // results of earlier pieces
+        const std::size_t quiet = r.positions - r.results;             // leading positions that are not read out
+        const std::size_t before = first > quiet ? first - quiet : 0;  // results of earlier pieces
         const std::size_t until = first + count > quiet ? first + count - quiet : 0;
-        return DecodeRequest{r.state,          r.audio_embeddings + first * width, r.previous_ids + first,
-                             count,            until - before,                     r.choices + before,
+        return DecodeRequest{r.state,
+                             r.audio_embeddings + first * width,
+                             r.previous_ids + first,
+                             count,
+                             until - before,
+                             r.choices + before,
                              r.logits ? r.logits + before * vocab : nullptr};
       },
       [&](std::span<const DecodeRequest> pass) { decode_pass(pass); });

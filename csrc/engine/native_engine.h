@@ -21,9 +21,9 @@ namespace voxtral_edge {
 enum class KvChoice { automatic, f32, f16 };
 
 struct NativeEngineOptions {
-  std::size_t threads = 0;                       // 0: CPUs this process may use, at most 8
-  KvChoice kv_cache = KvChoice::automatic;       // automatic: encoder f32; decoder f32 for fp32 packages, else f16
-  std::string kernels;                           // name; empty: active_kernels()
+  std::size_t threads = 0;                  // 0: CPUs this process may use, at most 8
+  KvChoice kv_cache = KvChoice::automatic;  // automatic: encoder f32; decoder f32 for fp32 packages, else f16
+  std::string kernels;                      // name; empty: active_kernels()
   LoadProgress progress;
 };
 
@@ -45,8 +45,8 @@ class NativeEngine final : public Engine {
   const Kernels& kernels() const { return executor_.kernels(); }
   std::size_t threads() { return executor_.pool().size(); }
   KvType decoder_kv() const { return decoder_kv_; }
-  std::size_t weight_bytes() const;         // packed, in memory
-  std::size_t state_bytes() const;          // KV rings of one stream when full
+  std::size_t weight_bytes() const;  // packed, in memory
+  std::size_t state_bytes() const;   // KV rings of one stream when full
 
  private:
   struct Weights;
@@ -58,7 +58,7 @@ class NativeEngine final : public Engine {
 
   std::shared_ptr<const Package> package_;
   KvType encoder_kv_, decoder_kv_;
-  std::mutex pass_mutex_;                   // one pass at a time: it uses all threads and the scratch buffers
+  std::mutex pass_mutex_;  // one pass at a time: it uses all threads and the scratch buffers
   Executor executor_;
   std::unique_ptr<Weights> weights_;
   std::vector<PassRow> rows_;

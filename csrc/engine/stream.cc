@@ -11,7 +11,7 @@
 namespace voxtral_edge {
 namespace {
 
-constexpr std::size_t kMaxDelayTokens = 30;   // the model was trained on 1 .. 30 (spec 6)
+constexpr std::size_t kMaxDelayTokens = 30;  // the model was trained on 1 .. 30 (spec 6)
 
 std::size_t checked_delay(std::size_t delay_tokens) {
   if (delay_tokens >= 1 && delay_tokens <= kMaxDelayTokens) return delay_tokens;
@@ -36,8 +36,9 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
       prompt_tokens_(1 + config().audio.left_pad_tokens + checked_delay(options.delay_tokens)),
       log_mel_(config().audio, config().encoder.mel_bins),
       drafter_(config().tokens.streaming_pad),
-      time_line_(static_cast<double>(config().audio.samples_per_token) / static_cast<double>(config().audio.sample_rate_hz),
-                 static_cast<double>(config().audio.sample_rate_hz)) {
+      time_line_(
+          static_cast<double>(config().audio.samples_per_token) / static_cast<double>(config().audio.sample_rate_hz),
+          static_cast<double>(config().audio.sample_rate_hz)) {
   const ModelConfig& c = config();
   mel_.resize(batch_tokens_ * c.audio.mel_frames_per_token * c.encoder.mel_bins);
   embeddings_.resize((batch_tokens_ + max_drafts_) * c.decoder.width);
@@ -151,11 +152,11 @@ std::size_t Stream::complete_tokens() const {
 }
 
 bool Stream::next_encode(EncodeRequest& request) {
-  if (pending_tokens_ > max_drafts_) return false;   // enough for the next decode passes
+  if (pending_tokens_ > max_drafts_) return false;  // enough for the next decode passes
   fill_mel();
   encoding_tokens_ = complete_tokens();
   if (token_limit_ != 0 && encoded_tokens_ == token_limit_) {
-    mel_frames_ = 0;   // frames past the end
+    mel_frames_ = 0;  // frames past the end
     slice_ = {};
     silence_samples_ = 0;
   }
@@ -201,8 +202,13 @@ bool Stream::next_decode(DecodeRequest& request) {
     drafter_.propose({&previous_ids_[1], decoding_positions_ - 1});
     stats_.drafted_tokens += decoding_positions_ - 1;
   }
-  request = {state_.get(),        embeddings_.data(), previous_ids_.data(), decoding_positions_, decoding_results_,
-             choices_.data(), wants_logits() ? logits_.data() : nullptr};
+  request = {state_.get(),
+             embeddings_.data(),
+             previous_ids_.data(),
+             decoding_positions_,
+             decoding_results_,
+             choices_.data(),
+             wants_logits() ? logits_.data() : nullptr};
   return true;
 }
 
@@ -293,7 +299,7 @@ double Stream::audio_time(std::uint64_t token_index) {
 }
 
 void Stream::emit_text(std::string text, Events& events) {
-  if (!text_started_) {   // words carry their own leading space: strip it only at the very start (spec 7)
+  if (!text_started_) {  // words carry their own leading space: strip it only at the very start (spec 7)
     const auto first = std::find_if_not(text.begin(), text.end(), is_space);
     text.erase(text.begin(), first);
   }
@@ -306,8 +312,8 @@ void Stream::emit_text(std::string text, Events& events) {
 
 void Stream::emit_words(Events& events) {
   for (Word& word : words_.ready()) {
-    events.push_back({EventType::word, std::move(word.text), word.start_s, word.end_s, word.probability,
-                      word.token_index});
+    events.push_back(
+        {EventType::word, std::move(word.text), word.start_s, word.end_s, word.probability, word.token_index});
   }
   words_.ready().clear();
 }

@@ -23,40 +23,40 @@
 namespace voxtral_edge {
 
 struct StreamOptions {
-  std::size_t delay_tokens = 0;             // 1 .. 30 (80 .. 2400 ms)
-  std::size_t max_batch_tokens = 0;         // tokens of audio per encode call when more are waiting; 0: engine's choice
-  std::optional<std::size_t> max_drafts;    // tokens guessed per decode pass when audio is ahead; none: engine's choice
-  std::uint64_t start_token_position = 0;   // where the absolute counters start (tests of long streams)
-  std::shared_ptr<const BiasTree> bias;     // phrases to listen for; none: null
-  bool stop_at_eos = false;                 // offline reference behaviour; a live stream goes on after EOS
-  bool keep_history = true;                 // token_ids() and text(); off: constant memory, no allocation per step
-  bool trace = false;                       // keep every intermediate (StreamTrace)
-  bool assume_full_cache = false;           // benchmarks: cost of full attention windows from the start; text means nothing
+  std::size_t delay_tokens = 0;            // 1 .. 30 (80 .. 2400 ms)
+  std::size_t max_batch_tokens = 0;        // tokens of audio per encode call when more are waiting; 0: engine's choice
+  std::optional<std::size_t> max_drafts;   // tokens guessed per decode pass when audio is ahead; none: engine's choice
+  std::uint64_t start_token_position = 0;  // where the absolute counters start (tests of long streams)
+  std::shared_ptr<const BiasTree> bias;    // phrases to listen for; none: null
+  bool stop_at_eos = false;                // offline reference behaviour; a live stream goes on after EOS
+  bool keep_history = true;                // token_ids() and text(); off: constant memory, no allocation per step
+  bool trace = false;                      // keep every intermediate (StreamTrace)
+  bool assume_full_cache = false;  // benchmarks: cost of full attention windows from the start; text means nothing
 };
 
 // Everything the model computed, for parity checks; shapes as in the reference: row-major, frames first.
 struct StreamTrace {
-  std::vector<float> mel;          // [mel frames][mel_bins]
-  std::vector<float> encoder;      // [encoder frames][encoder width]
-  std::vector<float> projector;    // [tokens][decoder width]
-  std::vector<float> logits;       // [generated][vocab_size]
+  std::vector<float> mel;        // [mel frames][mel_bins]
+  std::vector<float> encoder;    // [encoder frames][encoder width]
+  std::vector<float> projector;  // [tokens][decoder width]
+  std::vector<float> logits;     // [generated][vocab_size]
 };
 
 struct StreamStats {
-  std::uint64_t fed_samples = 0;             // real audio, 16 kHz
-  std::uint64_t replaced_samples = 0;        // NaN or infinite samples that were replaced by 0
-  std::uint64_t encoded_tokens = 0;          // left padding included
+  std::uint64_t fed_samples = 0;       // real audio, 16 kHz
+  std::uint64_t replaced_samples = 0;  // NaN or infinite samples that were replaced by 0
+  std::uint64_t encoded_tokens = 0;    // left padding included
   std::uint64_t generated_tokens = 0;
   std::uint64_t encode_calls = 0, decode_calls = 0;
   std::uint64_t drafted_tokens = 0, accepted_drafts = 0;
-  double mel_seconds = 0;                            // time spent in the front end
-  double encode_seconds = 0, decode_seconds = 0;     // time of the passes this stream took part in
+  double mel_seconds = 0;                         // time spent in the front end
+  double encode_seconds = 0, decode_seconds = 0;  // time of the passes this stream took part in
 };
 
 enum class StreamAction {
-  feed,     // append samples and run every token that became complete
-  flush,    // bring out the words behind the delay by inserting silence; the stream goes on, its time line stays true
-  finish,   // right padding, the last tokens, the last word, and one final event; exactly once until reset()
+  feed,    // append samples and run every token that became complete
+  flush,   // bring out the words behind the delay by inserting silence; the stream goes on, its time line stays true
+  finish,  // right padding, the last tokens, the last word, and one final event; exactly once until reset()
 };
 
 // Streaming equals offline: any chunking of the same samples gives the same tokens, because the grid is fixed, every
@@ -77,7 +77,7 @@ class Stream {
   Engine& engine() const { return *engine_; }
   bool finished() const { return finished_; }
   std::size_t prompt_tokens() const { return prompt_tokens_; }
-  const std::vector<std::uint32_t>& token_ids() const { return token_ids_; }   // generated, without the prompt
+  const std::vector<std::uint32_t>& token_ids() const { return token_ids_; }  // generated, without the prompt
   const std::string& text() const { return text_; }
   const StreamTrace& trace() const { return trace_; }
   const StreamStats& stats() const { return stats_; }
@@ -116,28 +116,28 @@ class Stream {
   std::span<const float> input_;
   std::uint64_t silence_samples_ = 0;
   std::array<float, 1024> clean_{};
-  std::span<const float> slice_;           // the part of clean_ that the front end has not taken
+  std::span<const float> slice_;  // the part of clean_ that the front end has not taken
 
   LogMel log_mel_;
-  std::vector<float> mel_;                 // [batch_tokens * mel frames per token][mel_bins], filled to mel_frames_
+  std::vector<float> mel_;  // [batch_tokens * mel frames per token][mel_bins], filled to mel_frames_
   std::size_t mel_frames_ = 0;
   std::unique_ptr<EngineState> state_;
-  std::vector<float> embeddings_;          // audio embeddings not decoded yet: [pending_tokens_][decoder width]
+  std::vector<float> embeddings_;  // audio embeddings not decoded yet: [pending_tokens_][decoder width]
   std::size_t pending_tokens_ = 0;
-  std::vector<float> encoder_frames_;      // trace only
-  std::vector<float> logits_;              // [results][vocab_size], for traces and biasing
-  std::size_t encoding_tokens_ = 0;        // tokens of the encode request that is out
-  std::size_t decoding_positions_ = 0;     // positions of the decode request that is out
+  std::vector<float> encoder_frames_;   // trace only
+  std::vector<float> logits_;           // [results][vocab_size], for traces and biasing
+  std::size_t encoding_tokens_ = 0;     // tokens of the encode request that is out
+  std::size_t decoding_positions_ = 0;  // positions of the decode request that is out
   std::size_t decoding_results_ = 0;
-  std::vector<std::uint32_t> previous_ids_;      // of the decode request: the last token, then drafts
+  std::vector<std::uint32_t> previous_ids_;  // of the decode request: the last token, then drafts
   std::vector<TokenChoice> choices_;
   NgramDrafter drafter_;
   std::optional<Biaser> biaser_;
 
-  std::uint64_t stream_samples_ = 0;       // fed and inserted samples, left padding excluded
-  std::uint64_t encoded_tokens_ = 0;       // since this stream's BOS
-  std::uint64_t next_position_ = 0;        // next decoder position, counted from this stream's BOS
-  std::uint64_t token_limit_ = 0;          // tokens that exist once finish has fixed the end; 0: open
+  std::uint64_t stream_samples_ = 0;  // fed and inserted samples, left padding excluded
+  std::uint64_t encoded_tokens_ = 0;  // since this stream's BOS
+  std::uint64_t next_position_ = 0;   // next decoder position, counted from this stream's BOS
+  std::uint64_t token_limit_ = 0;     // tokens that exist once finish has fixed the end; 0: open
   std::uint32_t last_id_ = 0;
   std::uint64_t unflushed_samples_ = 0;
   bool finished_ = false, stopped_ = false, text_started_ = false;

@@ -52,7 +52,8 @@ bool decode_round(Engine& engine, std::span<const StreamWork> work, std::vector<
 void check(std::span<const StreamWork> work) {
   for (std::size_t i = 0; i < work.size(); ++i) {
     if (&work[i].stream->engine() != &work[0].stream->engine()) {
-      throw Error(ErrorCode::usage, "streams of different engines cannot share a pass: run each engine's streams alone");
+      throw Error(ErrorCode::usage,
+                  "streams of different engines cannot share a pass: run each engine's streams alone");
     }
     for (std::size_t j = 0; j < i; ++j) {
       if (work[i].stream == work[j].stream) {

@@ -11,7 +11,10 @@ class TimeLine {
   explicit TimeLine(double seconds_per_token, double samples_per_second)
       : seconds_per_token_(seconds_per_token), samples_per_second_(samples_per_second) {}
 
-  void reset() { gaps_.clear(); inserted_s_ = 0.0; }
+  void reset() {
+    gaps_.clear();
+    inserted_s_ = 0.0;
+  }
 
   // `samples` of silence follow after `fed_samples` of audio, which with earlier silence end at frame `from_token`.
   void insert_silence(double from_token, std::uint64_t fed_samples, std::uint64_t samples) {
@@ -27,12 +30,14 @@ class TimeLine {
       inserted_s_ += gaps_.front().silence_s;
       gaps_.pop_front();
     }
-    if (!gaps_.empty() && padded_s >= gaps_.front().from_s) return gaps_.front().fed_s;   // inside inserted silence
+    if (!gaps_.empty() && padded_s >= gaps_.front().from_s) return gaps_.front().fed_s;  // inside inserted silence
     return padded_s - inserted_s_;
   }
 
  private:
-  struct Gap { double from_s, fed_s, silence_s; };
+  struct Gap {
+    double from_s, fed_s, silence_s;
+  };
   double seconds_per_token_, samples_per_second_;
   double inserted_s_ = 0.0;
   std::deque<Gap> gaps_;

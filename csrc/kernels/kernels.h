@@ -23,9 +23,9 @@ inline constexpr std::size_t kQ8TileBytes = 1088;
 // Activations quantised for q4/q8 products: symmetric int8 per block of 32 columns.
 // padded_columns is a multiple of kTileColumns; padding columns are zero with scale 0.
 struct QuantizedRows {
-  std::int8_t* values;          // [rows][padded_columns]
-  float* scales;                // [rows][padded_columns / 32]   absmax / 127
-  std::int32_t* sums;           // [rows][padded_columns / 32]   sum of the block's values
+  std::int8_t* values;  // [rows][padded_columns]
+  float* scales;        // [rows][padded_columns / 32]   absmax / 127
+  std::int32_t* sums;   // [rows][padded_columns / 32]   sum of the block's values
   std::size_t padded_columns;
 };
 
@@ -40,13 +40,13 @@ enum class KvType { f32, f16 };
 
 // Softmax statistics of one run of logits, merged by the caller.
 struct LogitStats {
-  float max;               // largest logit
-  float sum_exp;           // sum of exp(logit - max)
-  std::uint32_t argmax;    // lowest index with that value
+  float max;             // largest logit
+  float sum_exp;         // sum of exp(logit - max)
+  std::uint32_t argmax;  // lowest index with that value
 };
 
 struct Kernels {
-  const char* name;         // "scalar", "avx2", "avx512vnni", "neon_dotprod", ...
+  const char* name;  // "scalar", "avx2", "avx512vnni", "neon_dotprod", ...
   const char* description;
 
   // x [rows][x_stride] float, `columns` used -> out (rows of out, padding cleared).

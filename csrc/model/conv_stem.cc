@@ -7,8 +7,8 @@ namespace voxtral_edge {
 namespace {
 
 constexpr std::size_t kKernel = 3;
-constexpr std::size_t kConv1Tail = 2;   // kernel - stride 1
-constexpr std::size_t kConv2Tail = 1;   // kernel - stride 2
+constexpr std::size_t kConv1Tail = 2;  // kernel - stride 1
+constexpr std::size_t kConv2Tail = 1;  // kernel - stride 2
 constexpr std::size_t kMaxMelFrames = 2 * kMaxPassRows;
 
 }  // namespace

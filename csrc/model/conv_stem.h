@@ -11,12 +11,13 @@ namespace voxtral_edge {
 
 // Per stream: the last 2 mel frames and the last conv1 output; zeros at the start.
 struct ConvTails {
-  std::vector<float> mel;      // [2][mel_bins]
-  std::vector<float> conv1;    // [1][width], after GELU
+  std::vector<float> mel;    // [2][mel_bins]
+  std::vector<float> conv1;  // [1][width], after GELU
   void clear();
 };
 
-// Frames are rows, so a kernel of 3 over consecutive frames is a matrix product whose input rows overlap: no im2col copy.
+// Frames are rows, so a kernel of 3 over consecutive frames is a matrix product whose input rows overlap: no im2col
+// copy.
 class ConvStem {
  public:
   // conv1 [width, 3 * mel_bins], conv2 [width, 3 * width]: kernel taps in time order, channels within a tap.
@@ -30,7 +31,7 @@ class ConvStem {
  private:
   Linear conv1_, conv2_;
   std::size_t mel_bins_, width_;
-  std::vector<float> mel_, hidden_, product_;   // scratch: tail + frames; tail + conv1 outputs; padded product rows
+  std::vector<float> mel_, hidden_, product_;  // scratch: tail + frames; tail + conv1 outputs; padded product rows
 };
 
 }  // namespace voxtral_edge

@@ -2,8 +2,8 @@
 
 namespace voxtral_edge {
 
-Executor::Executor(const Kernels& kernels, std::size_t threads, std::size_t max_columns,
-                   std::size_t max_attention_keys, std::size_t max_queries_per_kv_head, std::size_t max_head_dim)
+Executor::Executor(const Kernels& kernels, std::size_t threads, std::size_t max_columns, std::size_t max_attention_keys,
+                   std::size_t max_queries_per_kv_head, std::size_t max_head_dim)
     : kernels_(kernels), pool_(threads) {
   const std::size_t columns = round_up(max_columns, kTileColumns);
   const std::size_t blocks = columns / kBlockColumns;
@@ -11,8 +11,7 @@ Executor::Executor(const Kernels& kernels, std::size_t threads, std::size_t max_
   quantized_scales_ = AlignedBuffer(kMaxPassRows * blocks * sizeof(float));
   quantized_sums_ = AlignedBuffer(kMaxPassRows * blocks * sizeof(std::int32_t));
   const std::size_t head = round_up(max_head_dim, 16);
-  attention_floats_per_thread_ =
-      max_queries_per_kv_head * (2 * head + round_up(max_attention_keys, 16)) + 64;
+  attention_floats_per_thread_ = max_queries_per_kv_head * (2 * head + round_up(max_attention_keys, 16)) + 64;
   attention_ = AlignedBuffer(pool_.size() * attention_floats_per_thread_ * sizeof(float));
 }
 

@@ -32,7 +32,7 @@ class Executor {
   // f(row) for every row; in parallel where rows are enough to pay for waking the workers.
   template <class F>
   void for_rows(std::size_t rows, F&& f) {
-    constexpr std::size_t kSerialRows = 2;   // a norm of 3072 values takes about 1 us, a section of the pool 2 to 5 us
+    constexpr std::size_t kSerialRows = 2;  // a norm of 3072 values takes about 1 us, a section of the pool 2 to 5 us
     if (rows <= kSerialRows || pool_.size() == 1) {
       for (std::size_t row = 0; row < rows; ++row) f(row);
       return;

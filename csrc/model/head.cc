@@ -12,11 +12,9 @@ Head::Head(const Linear& embedding, std::size_t vocab_size, std::size_t threads)
       chunk_logits_(threads * kMaxPassRows * kChunkGroups * kGroupRows * sizeof(float)),
       stats_(kMaxPassRows * chunks_) {}
 
-void Head::forward(Executor& executor, const float* x, std::size_t rows, TokenChoice* choices,
-                   float* const* logits) {
+void Head::forward(Executor& executor, const float* x, std::size_t rows, TokenChoice* choices, float* const* logits) {
   const std::size_t width = embedding_.input_width(), chunk_size = kChunkGroups * kGroupRows;
-  const QuantizedRows* activations =
-      embedding_.quantized() ? &executor.quantize(x, rows, width, width) : nullptr;
+  const QuantizedRows* activations = embedding_.quantized() ? &executor.quantize(x, rows, width, width) : nullptr;
   ThreadPool& pool = executor.pool();
   pool.run([&](std::size_t thread) {
     float* y = chunk_logits_.as<float>() + thread * kMaxPassRows * chunk_size;

@@ -12,8 +12,8 @@
 namespace voxtral_edge {
 
 struct TokenChoice {
-  std::uint32_t id = 0;          // argmax, lowest id on a tie
-  float probability = 0.0f;      // its softmax probability
+  std::uint32_t id = 0;      // argmax, lowest id on a tie
+  float probability = 0.0f;  // its softmax probability
 };
 
 class Head {
@@ -24,12 +24,12 @@ class Head {
   void forward(Executor& executor, const float* x, std::size_t rows, TokenChoice* choices, float* const* logits);
 
  private:
-  static constexpr std::size_t kChunkGroups = 64;   // 1024 logits: 4 KB a row, so a chunk of 16 rows stays in L1/L2
+  static constexpr std::size_t kChunkGroups = 64;  // 1024 logits: 4 KB a row, so a chunk of 16 rows stays in L1/L2
 
   const Linear& embedding_;
   std::size_t vocab_size_, chunks_;
-  AlignedBuffer chunk_logits_;          // [threads][kMaxPassRows][1024]
-  std::vector<LogitStats> stats_;       // [kMaxPassRows][chunks]
+  AlignedBuffer chunk_logits_;     // [threads][kMaxPassRows][1024]
+  std::vector<LogitStats> stats_;  // [kMaxPassRows][chunks]
 };
 
 // The choice among chunks of logits, merged in chunk order so that it does not depend on the number of threads.

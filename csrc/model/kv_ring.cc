@@ -10,7 +10,7 @@ namespace voxtral_edge {
 
 KvRing::KvRing(const KvRingShape& shape)
     : shape_(shape),
-      head_dim_padded_((shape.head_dim + 15) / 16 * 16),   // kernels work on 16 lanes; the padding stays zero
+      head_dim_padded_((shape.head_dim + 15) / 16 * 16),  // kernels work on 16 lanes; the padding stays zero
       slots_(shape.window - 1 + shape.slack),
       element_bytes_(shape.type == KvType::f16 ? 2 : 4),
       keys_(shape.layers * shape.kv_heads * slots_ * head_dim_padded_ * element_bytes_, PageSize::small),
@@ -28,7 +28,7 @@ void KvRing::assume_full() {
   }
   // Written, not only claimed: pages that were never touched would be read from the one shared zero page, in cache.
   if (shape_.type == KvType::f16) {
-    constexpr std::uint16_t kHalf = 0x2400;   // 1/64
+    constexpr std::uint16_t kHalf = 0x2400;  // 1/64
     std::fill_n(keys_.as<std::uint16_t>(), keys_.bytes() / sizeof(std::uint16_t), kHalf);
     std::fill_n(values_.as<std::uint16_t>(), values_.bytes() / sizeof(std::uint16_t), kHalf);
   } else {

@@ -11,8 +11,8 @@ namespace voxtral_edge {
 
 struct KvRingShape {
   std::size_t layers, kv_heads, head_dim;
-  std::size_t window;      // keys a query may see, itself included
-  std::size_t slack;       // further slots, so that a pass may write this many positions before its queries attend
+  std::size_t window;  // keys a query may see, itself included
+  std::size_t slack;   // further slots, so that a pass may write this many positions before its queries attend
   KvType type;
 };
 
@@ -49,7 +49,7 @@ class KvRing {
   KvRingShape shape_;
   std::size_t head_dim_padded_, slots_, element_bytes_;
   std::uint64_t first_position_ = 0;
-  AlignedBuffer keys_, values_;   // [layers][kv_heads][slots][head_dim_padded]
+  AlignedBuffer keys_, values_;  // [layers][kv_heads][slots][head_dim_padded]
 };
 
 }  // namespace voxtral_edge

@@ -12,11 +12,11 @@ namespace voxtral_edge {
 class Linear {
  public:
   Linear() = default;
-  Linear(PackedMatrix weight, std::vector<float> bias);   // bias: empty, or padded to weight.padded_rows()
+  Linear(PackedMatrix weight, std::vector<float> bias);  // bias: empty, or padded to weight.padded_rows()
 
   std::size_t input_width() const { return weight_.columns(); }
   std::size_t output_width() const { return weight_.rows(); }
-  std::size_t output_stride() const { return weight_.padded_rows(); }   // smallest y_stride
+  std::size_t output_stride() const { return weight_.padded_rows(); }  // smallest y_stride
   const PackedMatrix& weight() const { return weight_; }
   std::size_t bytes() const { return weight_.bytes() + bias_.size() * sizeof(float); }
 

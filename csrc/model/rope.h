@@ -20,7 +20,7 @@ class Rope {
   void rotate(const float* x, const float* cosines, const float* sines, float* out) const;
 
  private:
-  std::vector<double> frequencies_;   // theta^(-2 j / head_dim)
+  std::vector<double> frequencies_;  // theta^(-2 j / head_dim)
 };
 
 }  // namespace voxtral_edge

@@ -48,7 +48,8 @@ void TransformerStack::attention(Executor& executor, std::size_t layer, std::spa
   const Kernels& kernels = executor.kernels();
   const std::size_t width = shape_.width, head_dim = shape_.head_dim, half = rope_.half();
   executor.for_rows(rows.size(), [&](std::size_t r) {
-    kernels.rms_norm(x + r * width, weights.attention_norm.data(), nullptr, shape_.norm_eps, width, &normed_[r * width]);
+    kernels.rms_norm(x + r * width, weights.attention_norm.data(), nullptr, shape_.norm_eps, width,
+                     &normed_[r * width]);
   });
   weights.qkv.apply(executor, normed_.data(), rows.size(), width, projected_.data(), projection_stride_);
 
@@ -82,8 +83,8 @@ void TransformerStack::attend_head(Executor& executor, std::size_t layer, const 
                                    std::size_t kv_head, std::size_t thread) {
   const std::size_t head_dim = shape_.head_dim, padded = row.ring->head_dim_padded(), half = rope_.half();
   const std::size_t queries = shape_.heads / shape_.kv_heads;
-  float* rotated = executor.attention_scratch(thread);   // [queries][padded]
-  float* result = rotated + queries * padded;            // [queries][padded]
+  float* rotated = executor.attention_scratch(thread);  // [queries][padded]
+  float* result = rotated + queries * padded;           // [queries][padded]
   float* scores = result + queries * padded;
   const float* q = &projected_[row_index * projection_stride_ + kv_head * queries * head_dim];
   for (std::size_t i = 0; i < queries; ++i) {

@@ -21,19 +21,19 @@ struct StackShape {
 };
 
 struct StackLayer {
-  std::vector<float> attention_norm;   // [width]
-  Linear qkv;                          // [heads + 2 kv_heads, head_dim] rows: q, k, v
-  Linear output;                       // [width, heads * head_dim]
-  std::vector<float> ffn_norm;         // [width]
-  Linear gate_up;                      // [2 ffn_width, width] rows: gate, up
-  Linear down;                         // [width, ffn_width]
+  std::vector<float> attention_norm;  // [width]
+  Linear qkv;                         // [heads + 2 kv_heads, head_dim] rows: q, k, v
+  Linear output;                      // [width, heads * head_dim]
+  std::vector<float> ffn_norm;        // [width]
+  Linear gate_up;                     // [2 ffn_width, width] rows: gate, up
+  Linear down;                        // [width, ffn_width]
 };
 
 // One row of a pass: an encoder frame or a decoder position of some stream. Rows of one stream are in position order.
 struct PassRow {
   KvRing* ring;
   std::uint64_t position;
-  const float* delay_scales;   // g [layers][width] of spec 5, or null where the stack is not conditioned
+  const float* delay_scales;  // g [layers][width] of spec 5, or null where the stack is not conditioned
 };
 
 class TransformerStack {

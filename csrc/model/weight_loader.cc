@@ -12,7 +12,8 @@
 namespace voxtral_edge {
 namespace {
 
-constexpr std::size_t kStripBytes = 4u << 20;   // per thread: large enough for sequential reads, small beside the weights
+constexpr std::size_t kStripBytes =
+    4u << 20;  // per thread: large enough for sequential reads, small beside the weights
 
 WeightType weight_type(const TensorInfo& tensor) {
   if (tensor.quantization.bits == 4) return WeightType::q4;
@@ -29,8 +30,9 @@ std::size_t column_count(const TensorInfo& tensor) {
 void require_finite(const float* values, std::size_t count, const std::string& name) {
   for (std::size_t i = 0; i < count; ++i) {
     if (!std::isfinite(values[i])) {
-      throw Error(ErrorCode::model_format, "weights.bin: tensor " + name + " holds a value that is not finite at index " +
-                                               std::to_string(i) + "; the package is damaged, export it again");
+      throw Error(ErrorCode::model_format, "weights.bin: tensor " + name +
+                                               " holds a value that is not finite at index " + std::to_string(i) +
+                                               "; the package is damaged, export it again");
     }
   }
 }
@@ -38,8 +40,9 @@ void require_finite(const float* values, std::size_t count, const std::string& n
 void require_finite_f16(const std::uint16_t* values, std::size_t count, const std::string& name) {
   for (std::size_t i = 0; i < count; ++i) {
     if ((values[i] & 0x7c00u) == 0x7c00u) {
-      throw Error(ErrorCode::model_format, "weights.bin: tensor " + name + " holds a value that is not finite at index " +
-                                               std::to_string(i) + "; the package is damaged, export it again");
+      throw Error(ErrorCode::model_format, "weights.bin: tensor " + name +
+                                               " holds a value that is not finite at index " + std::to_string(i) +
+                                               "; the package is damaged, export it again");
     }
   }
 }

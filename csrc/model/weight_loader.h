@@ -22,16 +22,20 @@ class WeightLoader {
   // A float32 vector (norm weight).
   std::vector<float> vector(const std::string& name);
 
-  // One matrix from the rows of `weights`, one below the other (q, k, v in one product). `biases` has a name or "" (zero)
-  // per weight, or is empty. All weights have the same precision and columns. Error(model_format) otherwise, and for
-  // scales or float weights that are not finite.
+  // One matrix from the rows of `weights`, one below the other (q, k, v in one product). `biases` has a name or ""
+  // (zero) per weight, or is empty. All weights have the same precision and columns. Error(model_format) otherwise, and
+  // for scales or float weights that are not finite.
   Linear linear(const std::vector<std::string>& weights, const std::vector<std::string>& biases = {});
 
   // A convolution kernel [out, in, taps] as a matrix [out, taps * in]: taps in time order, channels within a tap.
   Linear convolution(const std::string& weight, const std::string& bias);
 
  private:
-  struct Source { const TensorInfo* weight; const TensorInfo* scales; std::size_t rows; };
+  struct Source {
+    const TensorInfo* weight;
+    const TensorInfo* scales;
+    std::size_t rows;
+  };
   void pack(PackedMatrix& matrix, const std::vector<Source>& sources);
   void read_rows(const std::vector<Source>& sources, bool scales, std::size_t first_row, std::size_t rows,
                  std::uint8_t* out) const;
