@@ -107,6 +107,12 @@ def test_text_says_what_matters() -> None:
     assert max(map(len, out.splitlines())) <= 160
 
 
+def test_terminals_without_the_characters_are_no_error() -> None:
+    code, out, err = run_cli("doctor", "--megabytes", 32, env={"PYTHONIOENCODING": "ascii"})
+    assert (code, err) == (0, "")
+    assert "start ? full" in out
+
+
 def test_a_package_of_ones_own() -> None:
     code, out, _ = run_cli("doctor", "--megabytes", 32, "-m", "tiny-en")
     assert code == 0

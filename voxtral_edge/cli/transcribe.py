@@ -12,6 +12,7 @@ was heard.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     delay_tokens(args.delay_ms)
     sources = list(args.audio) + ([STDIN] if args.stdin and STDIN not in args.audio else [])
     jobs = plan_jobs(sources, args.output, args.format, args.words)
-    if hasattr(sys.stdout, "reconfigure"):
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # the formats are UTF-8 whatever the locale says
     readable = [job for job in jobs if _opens(job, alone=len(jobs) == 1)]
     if not readable:
