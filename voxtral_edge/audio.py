@@ -87,7 +87,7 @@ class AudioFile:
         _check_regular_file(self.path)
         soundfile = _soundfile()
         try:
-            self._file = soundfile.SoundFile(str(self.path))
+            self._file = soundfile.SoundFile(os.fsencode(self.path))
         except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
             raise AudioFormatError(
                 f"{self.path}: not a readable audio file ({_reason(error)}); wav, flac, ogg and mp3 can be "

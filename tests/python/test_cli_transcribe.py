@@ -247,6 +247,20 @@ def test_output_to_a_file_and_equal_names(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pin.ogg.txt", "pin.wav.txt"]
 
 
+def test_file_names_that_are_not_text(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/caf\xe9 \xff.ogg"
+    Path(os.fsdecode(path)).write_bytes(sample("pin.ogg").read_bytes())
+    for file_format in ("txt", "json", "jsonl", "srt"):
+        code, _, err = run_cli("transcribe", path.decode("utf-8", "surrogateescape"), "--format", file_format)
+        assert (code, err) == (0, "")
+    code, out, _ = run_cli("transcribe", os.fsdecode(path), sample("room.mp3"), "--format", "json")
+    assert code == 0 and json.loads(out)[0]["file"].endswith("caf\ufffd \ufffd.ogg")
+    assert run_cli("transcribe", os.fsdecode(path), "-o", f"{tmp_path}/out/")[0] == 0
+    assert (tmp_path / "out" / os.fsdecode(b"caf\xe9 \xff.txt")).read_text() == "nine six four zero\n"
+    code, _, err = run_cli("transcribe", os.fsdecode(path) + "x")
+    assert code == 1 and "No such file" in err
+
+
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_whole(target, "first\n")

@@ -28,9 +28,14 @@ class Job:
     output: Path | None
 
     @property
+    def name(self) -> str:
+        """The input's name as valid text, whatever bytes the file system allows."""
+        return os.fsencode(self.source).decode("utf-8", "replace")
+
+    @property
     def label(self) -> str:
         """The input's name for people."""
-        return "standard input" if self.source == STDIN else self.source
+        return "standard input" if self.source == STDIN else self.name
 
 
 def plan_jobs(sources: Sequence[str], output: str | None, file_format: str, words: bool) -> list[Job]:
@@ -110,7 +115,7 @@ class Sink:
         if self._format == "jsonl":
             values = event_to_dict(event)
             if self._several:
-                values = {"file": self._job.source, **values}
+                values = {"file": self._job.name, **values}
             line = json.dumps(values, ensure_ascii=False) + "\n"
             if self._live:
                 self._print(line)
@@ -147,7 +152,7 @@ class Sink:
         return formats.to_txt(transcript, self._words)
 
     def _document(self, transcript: Transcript) -> dict[str, Any]:
-        return formats.to_dict(transcript, file=self._job.source, **self._about)
+        return formats.to_dict(transcript, file=self._job.name, **self._about)
 
     def _print_text(self, text: str) -> None:
         """Text of the transcript; the space before its first word is left out."""

@@ -5,21 +5,25 @@
   VOXTRAL_EDGE_TOKEN=$(openssl rand -hex 32) voxtral-edge serve --host 0.0.0.0
 
 Addresses: /v1/realtime (OpenAI transcription sessions and vLLM's protocol), /v1/audio/transcriptions/realtime
-(Mistral's), POST /v1/audio/transcriptions (OpenAI's), /v1/models, /health, /metrics. SIGTERM and Ctrl-C let open
-sessions say their last words. docs/server.md has a client for each.
+(Mistral's), POST /v1/audio/transcriptions (OpenAI's), /v1/models, /health, /metrics. SIGTERM and Ctrl-C let
+open sessions say their last words. docs/server.md has a client for each.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import os
 import sys
+from typing import TypeVar
 
 from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, KV_CACHES, Engine, delay_tokens, load
 from voxtral_edge.errors import DeviceError, UsageError
+
+Number = TypeVar("Number", int, float)
 
 _DEFAULT_SESSIONS = 4
 _MOST_SESSIONS = 1024
@@ -28,10 +32,16 @@ _MOST_SESSIONS = 1024
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of `voxtral-edge serve`."""
     parser.add_argument(
-        "-m", "--model", default="tiny-en", metavar="DIR|NAME", help="package folder or bundled model (%(default)s)"
+        "-m",
+        "--model",
+        default="tiny-en",
+        metavar="DIR|NAME",
+        help="package folder or bundled model (%(default)s)",
     )
     parser.add_argument("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
-    parser.add_argument("--threads", type=int, metavar="N", help="worker threads (default: the CPUs, at most 8)")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="worker threads (default: the CPUs, at most 8)"
+    )
     parser.add_argument("--kv-cache", choices=KV_CACHES, default="auto", help="how attention state is stored")
     parser.add_argument(
         "--delay-ms",
@@ -42,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_listeners(parser)
     _add_limits(parser)
-    parser.add_argument("--alias", action="append", default=[], metavar="NAME", help="another name of the model")
+    parser.add_argument(
+        "--alias", action="append", default=[], metavar="NAME", help="another name of the model"
+    )
     parser.add_argument(
         "--language",
         action="append",
@@ -59,9 +71,13 @@ def _add_listeners(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("listeners")
     group.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     group.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (%(default)s)")
-    group.add_argument("--wyoming", metavar="HOST:PORT", help="also speak Wyoming there, e.g. 127.0.0.1:10300")
     group.add_argument(
-        "--token-file", metavar="FILE", help="file with the bearer token (default: the variable VOXTRAL_EDGE_TOKEN)"
+        "--wyoming", metavar="HOST:PORT", help="also speak Wyoming there, e.g. 127.0.0.1:10300"
+    )
+    group.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="file with the bearer token (default: the variable VOXTRAL_EDGE_TOKEN)",
     )
     group.add_argument(
         "--insecure", action="store_true", help="allow listeners without a token that others can reach"
@@ -73,7 +89,9 @@ def _add_listeners(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="let pages of this origin use the server, e.g. https://home.example",
     )
-    group.add_argument("--tls-cert", metavar="FILE", help="certificate chain; with --tls-key for https and wss")
+    group.add_argument(
+        "--tls-cert", metavar="FILE", help="certificate chain; with --tls-key for https and wss"
+    )
     group.add_argument("--tls-key", metavar="FILE", help="its private key")
 
 
@@ -82,9 +100,15 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--sessions", type=int, default=_DEFAULT_SESSIONS, metavar="N", help="streams at once (%(default)s)"
     )
-    group.add_argument("--upload-mib", type=int, default=100, metavar="N", help="largest upload (%(default)s)")
-    group.add_argument("--frame-kib", type=int, default=64, metavar="N", help="audio per message (%(default)s)")
-    group.add_argument("--idle-s", type=float, default=60.0, metavar="S", help="silence of a client (%(default)s)")
+    group.add_argument(
+        "--upload-mib", type=int, default=100, metavar="N", help="largest upload (%(default)s)"
+    )
+    group.add_argument(
+        "--frame-kib", type=int, default=64, metavar="N", help="audio per message (%(default)s)"
+    )
+    group.add_argument(
+        "--idle-s", type=float, default=60.0, metavar="S", help="silence of a client (%(default)s)"
+    )
     group.add_argument(
         "--session-s", type=float, default=86400.0, metavar="S", help="length of a session (%(default)s)"
     )
@@ -97,7 +121,9 @@ def run(args: argparse.Namespace) -> int:
         from voxtral_edge.server.security import check_bind, read_token
         from voxtral_edge.server.service import ServiceOptions, bind, run_service
     except ImportError as error:
-        raise DeviceError(f"the server does not load ({error}); run `pip install 'voxtral-edge[server]'`") from error
+        raise DeviceError(
+            f"the server does not load ({error}); run `pip install 'voxtral-edge[server]'`"
+        ) from error
     delay_tokens(args.delay_ms)
     token = read_token(args.token_file)
     wyoming = _address(args.wyoming) if args.wyoming else None
@@ -137,9 +163,10 @@ def _sessions_that_fit(engine: Engine, wanted: int) -> int:
     if state_bytes <= 0:
         return wanted
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in open("/proc/meminfo", encoding="ascii") if os.path.exists("/proc/meminfo") else ():
-        if line.startswith("MemAvailable:"):
-            free_bytes = int(line.split()[1]) * 1024
+    with contextlib.suppress(OSError), open("/proc/meminfo", encoding="ascii") as lines:
+        free_bytes = next(
+            (int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line), free_bytes
+        )
     fit = max(1, free_bytes * 9 // 10 // state_bytes)
     if fit < wanted:
         logging.getLogger("voxtral_edge.server").warning(
@@ -170,7 +197,7 @@ def _tls(args: argparse.Namespace) -> tuple[str, str] | None:
     return args.tls_cert, args.tls_key
 
 
-def _within(value: float, least: float, most: float, option: str) -> int | float:
+def _within(value: Number, least: Number, most: Number, option: str) -> Number:
     if not least <= value <= most:
         raise UsageError(f"{option} {value:g}: choose {least:g} to {most:g}")
     return value

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     sources = list(args.audio) + ([STDIN] if args.stdin and STDIN not in args.audio else [])
     jobs = plan_jobs(sources, args.output, args.format, args.words)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # the formats are UTF-8 whatever the locale says
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # whatever the locale
     readable = [job for job in jobs if _opens(job, alone=len(jobs) == 1)]
     if not readable:
         return EXIT_ERROR
