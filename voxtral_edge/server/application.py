@@ -21,8 +21,8 @@ from voxtral_edge.server.transcriptions import transcriptions
 def build_application(
     hub: Hub, *, host: str = "127.0.0.1", token: str | None = None, origins: Iterable[str] = ()
 ) -> ASGIApp:
-    """The application for one hub. `host` is where it listens: without a token on loopback, requests for other host
-    names are refused."""
+    """The application for one hub. `host` is where it listens: without a token on loopback, requests for
+    other host names are refused."""
     routes = [
         Route("/", pages.page),
         Route("/health", pages.ready),
@@ -41,7 +41,9 @@ def build_application(
 
 
 async def _missing(request: Request, error: Exception) -> Response:
-    return error_response(404, f"there is nothing at {request.url.path[:200]}; docs/server.md lists the addresses")
+    return error_response(
+        404, f"there is nothing at {request.url.path[:200]}; docs/server.md lists the addresses"
+    )
 
 
 async def _wrong_method(request: Request, error: Exception) -> Response:

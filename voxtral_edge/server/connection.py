@@ -48,7 +48,7 @@ class Connection(ABC):
         self.hub = hub
         self.session = session
         self.errors = 0
-        self.done = asyncio.Event()   # the dialect has nothing more to say
+        self.done = asyncio.Event()  # the dialect has nothing more to say
 
     @abstractmethod
     async def on_message(self, message: dict[str, Any]) -> None:
@@ -67,7 +67,8 @@ class Connection(ABC):
         """The server is going down: ends the open utterance. False if there is none."""
 
     async def run(self, first: dict[str, Any] | BadMessageError | None = None) -> None:
-        """Serves the client until either side ends. `first` is a message that was read before the dialect was known."""
+        """Serves the client until either side ends. `first` is a message that was read before the dialect was
+        known."""
         code, reason = CLOSE_NORMAL, ""
         tasks = [
             asyncio.ensure_future(self._read(first)),
@@ -104,7 +105,9 @@ class Connection(ABC):
             try:
                 if isinstance(first, BadMessageError):
                     raise first
-                message = first if first is not None else await self.socket.receive(lambda: self.session.pending)
+                message = (
+                    first if first is not None else await self.socket.receive(lambda: self.session.pending)
+                )
                 first = None
                 await self.on_message(message)
             except BadMessageError as error:
@@ -148,8 +151,8 @@ def _failure_words(failure: Failure) -> DialectError:
 
 
 def decode_audio(message: dict[str, Any], most_bytes: int) -> bytes:
-    """The bytes of a message's `audio`. DialectError "invalid_audio" if it is no base64 or empty; CloseError if it is
-    larger than the dialect allows."""
+    """The bytes of a message's `audio`. DialectError "invalid_audio" if it is no base64 or empty; CloseError
+    if it is larger than the dialect allows."""
     text = message.get("audio")
     if not isinstance(text, str):
         raise DialectError("invalid_audio", "audio must be a string of base64", param="audio")

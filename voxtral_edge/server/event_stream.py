@@ -23,7 +23,8 @@ class _ReaderGoneError(Exception):
 
 
 class EventStream(Response):
-    """Runs `body(emit)`; every emitted object becomes one event. Closes `resources` at the end, whatever happens."""
+    """Runs `body(emit)`; every emitted object becomes one event. Closes `resources` at the end, whatever
+    happens."""
 
     def __init__(
         self, body: Callable[[Emit], Awaitable[None]], send_s: float, resources: contextlib.ExitStack

@@ -1,4 +1,5 @@
-"""uvicorn's HTTP/1.1 protocol with two bounds that it lacks: connections, and time for a request's headers."""
+"""uvicorn's HTTP/1.1 protocol with two bounds that it lacks: connections, and time for a request's
+headers."""
 
 from __future__ import annotations
 

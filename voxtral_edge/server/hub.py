@@ -105,7 +105,8 @@ class Hub:
         return session
 
     async def drain(self, timeout_s: float) -> bool:
-        """Refuses new sessions and waits for the open ones to say their last words; whether all did in time."""
+        """Refuses new sessions and waits for the open ones to say their last words; whether all did in
+        time."""
         self.draining.set()
         try:
             await asyncio.wait_for(self._empty.wait(), timeout_s)

@@ -7,25 +7,25 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from voxtral_edge.audio import PcmArray
 from voxtral_edge.events import Event
 
-# Clients say "flush" and then "end" in two messages. Within this time the flush waits for its end, which makes it
-# needless: silence inserted by a flush just before the end would make the model hear a longer pause than the recording
-# has. Far below what a listener notices.
+# Clients say "flush" and then "end" in two messages. Within this time the flush waits for its end, which
+# makes it needless: silence inserted by a flush just before the end would make the model hear a longer pause
+# than the recording has. Far below what a listener notices.
 FLUSH_GRACE_S = 0.2
 
 
 class Mark(Enum):
     """What may stand between two pieces of audio."""
 
-    FLUSH = "flush"      # bring out the words behind the delay; the stream goes on
-    FINISH = "finish"    # the end of an utterance: last words, then a final step
-    RESTART = "reset"    # a new utterance on the same stream
+    FLUSH = "flush"  # bring out the words behind the delay; the stream goes on
+    FINISH = "finish"  # the end of an utterance: last words, then a final step
+    RESTART = "reset"  # a new utterance on the same stream
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ Deliver = Callable[[Step], None]
 
 @dataclass
 class Lane:
-    """State of one stream. Every field is guarded by the scheduler's lock, but `stream` and the counters of the
-    current utterance, which belong to the scheduler's thread."""
+    """State of one stream. Every field is guarded by the scheduler's lock, but `stream` and the counters of
+    the current utterance, which belong to the scheduler's thread."""
 
     name: str
     delay_tokens: int
     deliver: Deliver
     queue: deque[PcmArray | tuple[Mark, float]] = field(default_factory=deque)
     queued_samples: int = 0
-    waiting_events: int = 0        # delivered, not yet taken by the client's side
+    waiting_events: int = 0  # delivered, not yet taken by the client's side
     closed: bool = False
     stream: Any = None
     utterance: int = 0
@@ -124,7 +124,8 @@ class Lane:
         wanted = max_samples
         while self.queue and wanted > 0:
             piece = self.queue[0]
-            # int16 and float32 pieces cannot be joined without copying; a stream never mixes them but at a rate change.
+            # int16 and float32 pieces cannot be joined without copying; a stream never mixes them but at a
+            # rate change.
             if isinstance(piece, tuple) or (pieces and piece.dtype != pieces[0].dtype):
                 break
             if len(piece) > wanted:
@@ -134,6 +135,6 @@ class Lane:
                 self.queue.popleft()
             pieces.append(piece)
             wanted -= len(piece)
-        taken = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        taken = pieces[0] if len(pieces) == 1 else cast(PcmArray, np.concatenate(pieces))
         self.queued_samples -= len(taken)
         return taken, None

@@ -9,8 +9,8 @@ TOKEN_S = 0.08
 
 
 class Metrics:
-    """What `/metrics` shows. Every name begins with voxtral_edge_; the process's memory comes from the client library
-    as process_resident_memory_bytes."""
+    """What `/metrics` shows. Every name begins with voxtral_edge_; the process's memory comes from the client
+    library as process_resident_memory_bytes."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -31,9 +31,7 @@ class Metrics:
         self.tokens = self._counter("tokens", "Generated tokens, 80 ms of audio each")
         self.audio = self._counter("audio_seconds", "Audio received, in seconds")
         self.lag = self._gauge("lag_seconds", "The longest audio waiting for the engine in any session")
-        self.sessions = Gauge(
-            "voxtral_edge_sessions", "Open sessions", ["protocol"], registry=self.registry
-        )
+        self.sessions = Gauge("voxtral_edge_sessions", "Open sessions", ["protocol"], registry=self.registry)
         self.opened = Counter(
             "voxtral_edge_sessions_opened", "Sessions opened", ["protocol"], registry=self.registry
         )

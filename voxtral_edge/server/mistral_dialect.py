@@ -1,8 +1,8 @@
 """Mistral's `/v1/audio/transcriptions/realtime?model=` (specification §8.2).
 
-    ← session.created      → session.update {session}      ← session.updated     (before the first audio)
-    → input_audio.append {audio}, input_audio.flush        ← transcription.text.delta, transcription.segment
-    → input_audio.end                                      ← transcription.done {text, segments, usage}; then close
+    ← session.created    → session.update {session}        ← session.updated   (before the first audio)
+    → input_audio.append {audio}, input_audio.flush        ← transcription.text.delta, .segment
+    → input_audio.end             ← transcription.done {text, segments, usage}, then the end
 
 With `?events=words` there is also `voxtral_edge.word` for every word, and with `?events=words,steps` a
 `voxtral_edge.step` for every pass of the model: the page at `/` uses both.
@@ -29,7 +29,9 @@ _CODES = {"internal_error": 500, "model_not_found": 404, "unsupported": 422}
 class MistralConnection(Connection):
     """See the module. `extra` holds the names of EXTRA_EVENTS that the client asked for."""
 
-    def __init__(self, socket: JsonSocket, hub: Hub, session: Session, model: str, extra: frozenset[str]) -> None:
+    def __init__(
+        self, socket: JsonSocket, hub: Hub, session: Session, model: str, extra: frozenset[str]
+    ) -> None:
         super().__init__(socket, hub, session)
         self.frame_bytes = hub.limits.mistral_frame_bytes
         self._model = model
@@ -70,7 +72,9 @@ class MistralConnection(Connection):
     async def _append(self, message: dict[str, Any]) -> None:
         data = decode_audio(message, self.frame_bytes)
         if len(data) % self.session.decoder.frame_bytes:
-            raise DialectError("invalid_audio", f"{len(data)} bytes are not whole {self._settings.encoding} samples")
+            raise DialectError(
+                "invalid_audio", f"{len(data)} bytes are not whole {self._settings.encoding} samples"
+            )
         await self.session.send_audio(data)
 
     def end_utterance(self) -> bool:

@@ -55,15 +55,17 @@ class MistralSettings:
 
 
 def updated(settings: MistralSettings, session: Any) -> MistralSettings:
-    """`settings` with what the client's `session` object changes; DialectError for anything that would have no
-    effect."""
+    """`settings` with what the client's `session` object changes; DialectError for anything that would have
+    no effect."""
     if not isinstance(session, dict):
         raise DialectError("invalid_value", "session must be an object")
     for name, value in session.items():
         if name not in _FIELDS:
             raise DialectError("invalid_value", f"session.{name[:60]} is unknown")
         if name in _ABSENT and value:
-            raise DialectError("unsupported", f"session.{name} is not supported: {_ABSENT[name]}; leave it out")
+            raise DialectError(
+                "unsupported", f"session.{name} is not supported: {_ABSENT[name]}; leave it out"
+            )
     if session.get("audio_format") is not None:
         settings = _with_format(settings, session["audio_format"])
     delay_ms = session.get("target_streaming_delay_ms")
@@ -86,5 +88,5 @@ def _with_format(settings: MistralSettings, value: Any) -> MistralSettings:
         raise DialectError("invalid_value", "audio_format must be {encoding, sample_rate}")
     if not isinstance(value["encoding"], str):
         raise DialectError("invalid_value", "audio_format.encoding must be a string")
-    PcmDecoder(value["encoding"], value["sample_rate"])   # AudioFormatError says what is wrong
+    PcmDecoder(value["encoding"], value["sample_rate"])  # AudioFormatError says what is wrong
     return replace(settings, encoding=value["encoding"], rate_hz=value["sample_rate"])

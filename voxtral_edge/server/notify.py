@@ -14,7 +14,7 @@ def notify(state: str) -> bool:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return False
-    if address[0] == "@":   # the abstract name space
+    if address[0] == "@":  # the abstract name space
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
         connection.connect(address)

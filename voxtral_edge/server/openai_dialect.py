@@ -6,8 +6,8 @@
     → input_audio_buffer.commit                 ends the item; with turn detection the server does it
     ← input_audio_buffer.committed, conversation.item.added/.done, ….completed {transcript}
 
-Deltas come while the audio is still being sent (as of OpenAI's streaming models): the item's id is known before its
-commit. `speech_started` and `speech_stopped` are sent only with turn detection on; see `turns`.
+Deltas come while the audio is still being sent (as of OpenAI's streaming models): the item's id is known
+before its commit. `speech_started` and `speech_stopped` are sent only with turn detection on; see `turns`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class OpenAiConnection(Connection):
         self._settings = Settings(model=hub.engine.name)
         self._default_delay = session.delay_ms // TOKEN_MS
         self._turns: TurnDetector | None = None
-        self._item: str | None = None           # the item that deltas go to
+        self._item: str | None = None  # the item that deltas go to
         self._last_item: str | None = None
         self._text = ""
-        self._reported_s = 0.0                  # audio of this utterance that earlier items have reported
-        self._open_audio = False                # audio since the last commit
-        self._commits = 0                       # utterances that were ended and not reported
+        self._reported_s = 0.0  # audio of this utterance that earlier items have reported
+        self._open_audio = False  # audio since the last commit
+        self._commits = 0  # utterances that were ended and not reported
         self._apply(self._settings)
 
     async def on_message(self, message: dict[str, Any]) -> None:
@@ -59,7 +59,8 @@ class OpenAiConnection(Connection):
                 raise DialectError("input_audio_buffer_commit_empty", "the input audio buffer is empty")
         elif kind == "input_audio_buffer.clear":
             self.session.drop_utterance()
-            self._forget_utterance()
+            if not self._commits:  # otherwise what is known belongs to the committed item
+                self._forget_utterance()
             self._open_audio = False
             await self._send("input_audio_buffer.cleared")
         else:
@@ -186,4 +187,3 @@ class OpenAiConnection(Connection):
 
     async def _send(self, kind: str, **fields: Any) -> None:
         await self.socket.send({"type": kind, "event_id": "event_" + secrets.token_hex(10), **fields})
-

@@ -81,8 +81,8 @@ class Settings:
 
 
 def updated(settings: Settings, session: Any, hub: Hub) -> Settings:
-    """`settings` with what the client's `session` object changes; DialectError, naming the parameter, for anything that
-    would have no effect."""
+    """`settings` with what the client's `session` object changes; DialectError, naming the parameter, for
+    anything that would have no effect."""
     session = _fields(session, "session", ("type", "audio", "include"))
     if session.get("type", "transcription") != "transcription":
         raise _invalid("session.type", "this server has transcription sessions only")
@@ -95,7 +95,9 @@ def updated(settings: Settings, session: Any, hub: Hub) -> Settings:
         ("format", "noise_reduction", "transcription", "turn_detection"),
     )
     if source.get("noise_reduction") is not None:
-        raise _invalid("session.audio.input.noise_reduction", "noise reduction is not available; set it to null")
+        raise _invalid(
+            "session.audio.input.noise_reduction", "noise reduction is not available; set it to null"
+        )
     if source.get("format") is not None:
         settings = _with_format(settings, source["format"])
     if source.get("transcription") is not None:
@@ -140,7 +142,7 @@ def _with_format(settings: Settings, value: Any) -> Settings:
     kind = value.get("type", "audio/pcm")
     if kind == "audio/pcm":
         rate_hz = value.get("rate", 24000)
-        PcmDecoder("pcm_s16le", rate_hz)   # checks the rate
+        PcmDecoder("pcm_s16le", rate_hz)  # checks the rate
         return replace(settings, encoding="pcm_s16le", rate_hz=rate_hz)
     if kind in ("audio/pcmu", "audio/pcma"):
         return replace(settings, encoding="pcm_mulaw" if kind == "audio/pcmu" else "pcm_alaw", rate_hz=8000)
@@ -214,7 +216,9 @@ def _fields(value: Any, where: str, known: tuple[str, ...]) -> dict[str, Any]:
         raise _invalid(where, "must be an object")
     for name in value:
         if name not in known:
-            raise DialectError("unknown_parameter", f"Unknown parameter: {where}.{name[:60]}", param=f"{where}.{name[:60]}")
+            raise DialectError(
+                "unknown_parameter", f"Unknown parameter: {where}.{name[:60]}", param=f"{where}.{name[:60]}"
+            )
     return value
 
 

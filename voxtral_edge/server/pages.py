@@ -27,7 +27,9 @@ async def model(request: Request) -> Response:
     hub: Hub = request.app.state.hub
     name = request.path_params["name"]
     if not hub.knows_model(name):
-        return error_response(404, f"model {name[:100]!r} does not exist", param="model", code="model_not_found")
+        return error_response(
+            404, f"model {name[:100]!r} does not exist", param="model", code="model_not_found"
+        )
     return JSONResponse(_model(hub, name))
 
 
@@ -69,8 +71,9 @@ async def page(request: Request) -> Response:
     script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.group(1).encode()).digest()).decode() if script else ""
     policy = (
-        f"default-src 'none'; script-src 'sha256-{digest}' blob:; worker-src blob:; style-src 'unsafe-inline'; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src 'sha256-{digest}' blob:; worker-src blob:; "
+        "style-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     headers = {
         "Content-Security-Policy": policy,

@@ -12,7 +12,8 @@ from voxtral_edge.errors import AudioFormatError
 
 
 def _mulaw_table() -> NDArray[np.int16]:
-    """ITU-T G.711 μ-law: inverted bits; sign, 3 bits of exponent, 4 of mantissa, bias 33 of a 14-bit magnitude."""
+    """ITU-T G.711 μ-law: inverted bits; sign, 3 bits of exponent, 4 of mantissa, bias 33 of a 14-bit
+    magnitude."""
     code = ~np.arange(256, dtype=np.uint8)
     exponent = ((code >> 4) & 7).astype(np.int32)
     magnitude = ((((code & 15).astype(np.int32) << 3) + 132) << exponent) - 132
@@ -34,7 +35,8 @@ ENCODINGS = tuple(_BYTES)
 
 
 class PcmDecoder:
-    """Turns the chunks of one audio stream into mono 16 kHz arrays, resampling with soxr HQ as the file reader does.
+    """Turns the chunks of one audio stream into mono 16 kHz arrays, resampling with soxr HQ as the file
+    reader does.
 
     AudioFormatError for an unknown encoding, a rate outside 8..192 kHz or a channel count outside 1..32.
     """
@@ -63,8 +65,8 @@ class PcmDecoder:
             )
 
     def decode(self, data: bytes) -> PcmArray:
-        """Mono 16 kHz samples of `data`, which must hold whole samples of every channel (AudioFormatError: a byte that
-        is missing here would shift every later sample into noise)."""
+        """Mono 16 kHz samples of `data`, which must hold whole samples of every channel (AudioFormatError: a
+        byte that is missing here would shift every later sample into noise)."""
         if len(data) % self.frame_bytes:
             raise AudioFormatError(
                 f"{len(data)} bytes are not whole samples of {self.frame_bytes} bytes ({self.encoding}, "
@@ -79,8 +81,10 @@ class PcmDecoder:
         if self._resampler is None:
             return np.ascontiguousarray(mono, dtype=np.float32)
         # One NaN would spread through the resampler's filter for good.
-        mono = np.nan_to_num(mono, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        result: NDArray[np.float32] = self._resampler.resample_chunk(mono.astype(np.float32), last=False)
+        mono = np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
+        result: NDArray[np.float32] = self._resampler.resample_chunk(
+            mono.astype(np.float32, copy=False), last=False
+        )
         return result
 
     def drain(self) -> PcmArray:

@@ -30,9 +30,9 @@ from voxtral_edge.server.vllm_dialect import VllmConnection
 async def realtime(websocket: WebSocket) -> None:
     """`/v1/realtime`: OpenAI's transcription sessions or vLLM's protocol.
 
-    `intent=transcription` in the address means OpenAI. Otherwise the greeting suits both, and the first message
-    decides: `session.update` with a `session` object is OpenAI's, with a `model` vLLM's. Anything else is OpenAI's if
-    the address names a `model` (as OpenAI's client does), and vLLM's if not.
+    `intent=transcription` in the address means OpenAI. Otherwise the greeting suits both, and the first
+    message decides: `session.update` with a `session` object is OpenAI's, with a `model` vLLM's. Anything
+    else is OpenAI's if the address names a `model` (as OpenAI's client does), and vLLM's if not.
     """
     hub: Hub = websocket.app.state.hub
     session = await _admit(websocket, hub, "realtime")
@@ -93,7 +93,9 @@ async def _admit(websocket: WebSocket, hub: Hub, protocol: str) -> Session | Non
     except BusyError as busy:
         response = error_response(503, str(busy), code=busy.reason)
     except (UsageError, ValueError):
-        response = error_response(400, f"delay_ms={delay[:20] if delay else ''}: not a valid delay", param="delay_ms")
+        response = error_response(
+            400, f"delay_ms={delay[:20] if delay else ''}: not a valid delay", param="delay_ms"
+        )
     else:
         session.configure(delay_tokens=tokens)
         return session

@@ -1,5 +1,5 @@
-"""The one thread that runs the model for all sessions: each round takes what waits in every lane through one shared
-pass over the weights."""
+"""The one thread that runs the model for all sessions: each round takes what waits in every lane through one
+shared pass over the weights."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from voxtral_edge.server.metrics import Metrics
 log = logging.getLogger("voxtral_edge.server")
 
 SAMPLES_PER_TOKEN = 1280
-# A lone stream that is behind catches up in batches, which read the weights once for many tokens. As soon as several
-# are open, each round takes one token (80 ms) of each: a file must not hold up a microphone for eight steps.
+# A lone stream that is behind catches up in batches, which read the weights once for many tokens. As soon as
+# several are open, each round takes one token (80 ms) of each: a file must not hold up a microphone for eight
+# steps.
 ALONE_SAMPLES = 16 * SAMPLES_PER_TOKEN
 SHARED_SAMPLES = SAMPLES_PER_TOKEN
 
@@ -55,13 +56,14 @@ class Scheduler:
             self._thread.join(timeout_s)
 
     def alive(self, stuck_after_s: float = 30.0) -> bool:
-        """Whether the thread runs, and no single pass has lasted longer than `stuck_after_s` (for watchdogs)."""
+        """Whether the thread runs, and no single pass has lasted longer than `stuck_after_s` (for
+        watchdogs)."""
         stuck = self._in_round and time.monotonic() - self._last_round > stuck_after_s
         return self._thread.is_alive() and not stuck
 
     def open(self, name: str, delay_tokens: int, deliver: Deliver) -> Lane:
-        """A new lane. `deliver` is called in the scheduler's thread with every step and must not block. The stream is
-        made with the lane's first work."""
+        """A new lane. `deliver` is called in the scheduler's thread with every step and must not block. The
+        stream is made with the lane's first work."""
         lane = Lane(name, delay_tokens, deliver)
         with self._changed:
             self._lanes.append(lane)
@@ -183,7 +185,12 @@ class Scheduler:
             return [error] * len(items)
 
     def _step(
-        self, lane: Lane, pcm: PcmArray | None, mark: Mark | None, events: list[dict[str, Any]], seconds: float
+        self,
+        lane: Lane,
+        pcm: PcmArray | None,
+        mark: Mark | None,
+        events: list[dict[str, Any]],
+        seconds: float,
     ) -> Step:
         lane.heard_samples += 0 if pcm is None else len(pcm)
         before = lane.generated_tokens

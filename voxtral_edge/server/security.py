@@ -26,8 +26,9 @@ _MIN_TOKEN_CHARACTERS = 16
 
 
 def read_token(token_file: str | None, environment: Mapping[str, str] | None = None) -> str | None:
-    """The token from the file, else from VOXTRAL_EDGE_TOKEN, else None. Not from the command line: other users of the
-    machine could read it there. UsageError for a file that cannot be read and for tokens that are easily guessed."""
+    """The token from the file, else from VOXTRAL_EDGE_TOKEN, else None. Not from the command line: other
+    users of the machine could read it there. UsageError for a file that cannot be read and for tokens that
+    are easily guessed."""
     if token_file is not None:
         try:
             token = Path(token_file).read_text(encoding="utf-8").strip()
@@ -41,8 +42,8 @@ def read_token(token_file: str | None, environment: Mapping[str, str] | None = N
             return None
     if len(token) < _MIN_TOKEN_CHARACTERS or not token.isascii() or any(c.isspace() for c in token):
         raise UsageError(
-            f"{where}: a token has at least {_MIN_TOKEN_CHARACTERS} ASCII characters without spaces; make one with: "
-            "openssl rand -hex 32"
+            f"{where}: a token has at least {_MIN_TOKEN_CHARACTERS} ASCII characters without spaces; "
+            "make one with: openssl rand -hex 32"
         )
     return token
 
@@ -71,9 +72,9 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """ASGI middleware: 401 without the token, 403 for pages of other sites.
 
-    A browser lets any page open a WebSocket to 127.0.0.1. So a request that carries an Origin must come from the host
-    it talks to (or from `origins`), and without a token the Host must be a name of this machine: otherwise a page
-    whose DNS name was pointed at 127.0.0.1 would pass as its own.
+    A browser lets any page open a WebSocket to 127.0.0.1. So a request that carries an Origin must come from
+    the host it talks to (or from `origins`), and without a token the Host must be a name of this machine:
+    otherwise a page whose DNS name was pointed at 127.0.0.1 would pass as its own.
     """
 
     def __init__(
@@ -100,7 +101,9 @@ class Guard:
         headers = Headers(scope=scope)
         if not self._origin_allowed(headers):
             self._metrics.rejected.labels("origin").inc()
-            return error_response(403, "pages of this origin may not use the server; allow it with --allow-origin")
+            return error_response(
+                403, "pages of this origin may not use the server; allow it with --allow-origin"
+            )
         if self._token is None or scope["path"] in _OPEN_PATHS or self._presents_token(headers):
             return None
         self._metrics.rejected.labels("token").inc()

@@ -9,8 +9,8 @@ from voxtral_edge.results import Segment, Word, segments_from_words
 
 
 class SegmentBuilder:
-    """Groups words into segments as `segments_from_words` does, handing each out once no later word can change it.
-    Keeps only the words of the segment that is still open."""
+    """Groups words into segments as `segments_from_words` does, handing each out once no later word can
+    change it. Keeps only the words of the segment that is still open."""
 
     def __init__(self) -> None:
         self._words: list[Word] = []

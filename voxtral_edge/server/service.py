@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -54,62 +55,80 @@ def bind(host: str, port: int) -> socket.socket:
 
 def run_service(engine: Engine, options: ServiceOptions, bound: socket.socket) -> bool:
     """Serves until SIGTERM or SIGINT; whether every session could say its last words."""
-    return asyncio.run(_Service(engine, options, bound).run())
+
+    async def serve() -> bool:
+        return await Service(engine, options, bound).run()
+
+    return asyncio.run(serve())
 
 
-class _Service:
-    def __init__(self, engine: Engine, options: ServiceOptions, bound: socket.socket) -> None:
-        self._engine = engine
+class Service:
+    """One server, made inside its event loop.
+
+    hub     what the protocols share
+    stop    set it to shut down as SIGTERM does
+    wyoming_port  of the Wyoming listener, once `on_ready` has been called
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: ServiceOptions,
+        bound: socket.socket,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self._options = options
         self._bound = bound
-        self._stop = asyncio.Event()
-
-    async def run(self) -> bool:
-        """The whole life of the service."""
-        options = self._options
-        hub = Hub(
-            self._engine,
+        self._on_ready = on_ready
+        self.stop = asyncio.Event()
+        self.wyoming_port: int | None = None
+        self.hub = Hub(
+            engine,
             options.limits,
             delay_ms=options.delay_ms,
             aliases=options.aliases,
             languages=options.languages,
         )
+
+    async def run(self) -> bool:
+        """Serves until `stop` is set or a signal comes; whether every session could say its last words."""
+        hub, limits = self.hub, self._options.limits
         hub.scheduler.start()
-        server = _HttpServer(self._configuration(hub), self._stop)
-        serving = asyncio.ensure_future(server.serve([self._bound]))
+        server = _HttpServer(self._configuration(), self.stop)
+        tasks: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(server.serve([self._bound])),
+            asyncio.ensure_future(self.stop.wait()),
+        ]
         wyoming: asyncio.Server | None = None
         try:
-            if options.wyoming is not None:
-                wyoming = await start_wyoming(hub, *options.wyoming)
-            await _started(server, serving)
-            self._announce(wyoming)
-            beating = asyncio.ensure_future(heartbeat(hub.scheduler.alive))
-            notify("READY=1")
-            await asyncio.wait({serving, asyncio.ensure_future(self._stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            if self._options.wyoming is not None:
+                wyoming = await start_wyoming(hub, *self._options.wyoming)
+                self.wyoming_port = wyoming.sockets[0].getsockname()[1]
+            await _started(server, tasks[0])
+            self._announce()
+            tasks.append(asyncio.ensure_future(heartbeat(hub.scheduler.alive)))
+            await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
             notify("STOPPING=1")
             log.info("stopping: %d sessions say their last words", hub.open_sessions)
-            complete = await hub.drain(options.limits.drain_s)
-            beating.cancel()
-            return complete
+            return await hub.drain(limits.drain_s)
         finally:
             if wyoming is not None:
                 wyoming.close()
             server.should_exit = True
-            with contextlib.suppress(asyncio.CancelledError):
-                await serving
+            await asyncio.gather(tasks[0], return_exceptions=True)
+            for task in tasks[1:]:
+                task.cancel()
             hub.scheduler.stop(1.0)
 
-    def _configuration(self, hub: Hub) -> uvicorn.Config:
-        options, limits = self._options, self._options.limits
-        application = build_application(
-            hub, host=options.host, token=options.token, origins=options.origins
-        )
+    def _configuration(self) -> uvicorn.Config:
+        hub, options, limits = self.hub, self._options, self._options.limits
+        application = build_application(hub, host=options.host, token=options.token, origins=options.origins)
         return uvicorn.Config(
             application,
             http=bounded_protocol(limits, hub.metrics),
             ws="websockets-sansio",
             ws_max_size=limits.websocket_bytes,
-            ws_per_message_deflate=False,   # a few bytes on the wire can become gigabytes
+            ws_per_message_deflate=False,  # a few bytes on the wire can become gigabytes
             ws_ping_interval=20.0,
             ws_ping_timeout=20.0,
             h11_max_incomplete_event_size=limits.header_bytes,
@@ -123,15 +142,16 @@ class _Service:
             ssl_keyfile=options.tls[1] if options.tls else None,
         )
 
-    def _announce(self, wyoming: asyncio.Server | None) -> None:
+    def _announce(self) -> None:
         """One line per listener on the log, with the ports that were really taken."""
         scheme = "https" if self._options.tls else "http"
         host, port = self._bound.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        log.info("listening on %s://%s:%d (model %s)", scheme, shown, port, self._engine.name)
-        if wyoming is not None:
-            host, port = wyoming.sockets[0].getsockname()[:2]
-            log.info("Wyoming on tcp://%s:%d", f"[{host}]" if ":" in host else host, port)
+        log.info("listening on %s://%s:%d (model %s)", scheme, shown, port, self.hub.engine.name)
+        if self._options.wyoming is not None:
+            log.info("Wyoming on tcp://%s:%d", self._options.wyoming[0], self.wyoming_port)
+        notify("READY=1")
+        self._on_ready()
 
 
 class _HttpServer(uvicorn.Server):
@@ -144,7 +164,7 @@ class _HttpServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._stop.is_set() and sig == signal.SIGINT:
-            self.force_exit = self.should_exit = True   # Ctrl-C twice
+            self.force_exit = self.should_exit = True  # Ctrl-C twice
         self._loop.call_soon_threadsafe(self._stop.set)
 
 

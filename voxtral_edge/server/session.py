@@ -121,8 +121,8 @@ class Session:
             self.decoder = decoder
 
     async def send_audio(self, data: bytes) -> float:
-        """Queues encoded audio; its length in seconds. Waits while more than the allowed audio is waiting for the
-        engine. AudioFormatError for incomplete samples."""
+        """Queues encoded audio; its length in seconds. Waits while more than the allowed audio is waiting for
+        the engine. AudioFormatError for incomplete samples."""
         pcm = self.decoder.decode(data)
         await self.send_pcm(pcm)
         return len(data) / self.decoder.frame_bytes / self.decoder.sample_rate_hz
@@ -142,8 +142,8 @@ class Session:
             self._scheduler.put(self._open_lane(), Mark.FLUSH)
 
     def finish(self) -> None:
-        """Ends the utterance; the last of its updates has `finished` set. What is sent afterwards belongs to the
-        next utterance, which begins on its own."""
+        """Ends the utterance; the last of its updates has `finished` set. What is sent afterwards belongs to
+        the next utterance, which begins on its own."""
         lane = self._open_lane()
         self._unfinished += 1
         self._utterance += 1
@@ -160,8 +160,8 @@ class Session:
         self._scheduler.restart(self._lane)
 
     async def updates(self) -> AsyncIterator[Update]:
-        """Everything that becomes known, until the session is closed. Steps that wait together are joined, but not
-        across the end of an utterance."""
+        """Everything that becomes known, until the session is closed. Steps that wait together are joined,
+        but not across the end of an utterance."""
         while not self.closed:
             while not self._steps and not self.closed:
                 self._arrived.clear()

@@ -42,8 +42,8 @@ class JsonSocket:
         self._received = 0
 
     async def receive(self, busy: Callable[[], bool] = lambda: False) -> dict[str, Any]:
-        """The next message. BadMessageError: not a JSON object. CloseError: too big, or the client was silent for
-        too long although the server was not `busy` for it. ClientGoneError."""
+        """The next message. BadMessageError: not a JSON object. CloseError: too big, or the client was silent
+        for too long although the server was not `busy` for it. ClientGoneError."""
         wait_s = self._limits.idle_s if self._received else self._limits.first_message_s
         while True:
             try:
@@ -67,9 +67,7 @@ class JsonSocket:
         if not isinstance(value, dict):
             raise BadMessageError("not a JSON object")
         if "audio" not in value and len(text) > self._limits.control_bytes:
-            raise CloseError(
-                CLOSE_TOO_BIG, f"a control message over {self._limits.control_bytes} bytes"
-            )
+            raise CloseError(CLOSE_TOO_BIG, f"a control message over {self._limits.control_bytes} bytes")
         return value
 
     async def send(self, message: dict[str, Any]) -> None:

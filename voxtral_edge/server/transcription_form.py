@@ -30,7 +30,8 @@ _WITHOUT_EFFECT = {
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """A checked form. `language` is what the client says, repeated in verbose_json; it does not steer the model."""
+    """A checked form. `language` is what the client says, repeated in verbose_json; it does not steer the
+    model."""
 
     file: UploadFile
     model: str
@@ -68,14 +69,22 @@ def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
     tokens = _delay(fields.text("delay_ms"), hub)
     fields.refuse_rest()
     return TranscriptionRequest(
-        file, model, response_format, stream, granularities or frozenset(["segment"]), language or None, tokens
+        file,
+        model,
+        response_format,
+        stream,
+        granularities or frozenset(["segment"]),
+        language or None,
+        tokens,
     )
 
 
 def _response_format(name: str) -> str:
     if name == "diarized_json":
         raise RequestError(
-            400, "diarized_json is not available: this server does not tell speakers apart", param="response_format"
+            400,
+            "diarized_json is not available: this server does not tell speakers apart",
+            param="response_format",
         )
     if name not in FORMATS:
         raise RequestError(
@@ -94,7 +103,9 @@ def _check_neutral(fields: _Fields) -> None:
         raise RequestError(400, "temperature must be 0: decoding is greedy", param="temperature")
     if fields.text("chunking_strategy") not in (None, "", "auto"):
         raise RequestError(
-            400, "chunking_strategy must be auto: the model hears audio as one stream", param="chunking_strategy"
+            400,
+            "chunking_strategy must be auto: the model hears audio as one stream",
+            param="chunking_strategy",
         )
     for name, why in _WITHOUT_EFFECT.items():
         if any(fields.all(name)):
@@ -147,9 +158,13 @@ class _Fields:
         values = self.all(name)
         for value in values:
             if value not in allowed:
-                raise RequestError(400, f"{name}: {value[:40]!r} is not one of {', '.join(allowed)}", param=name)
+                raise RequestError(
+                    400, f"{name}: {value[:40]!r} is not one of {', '.join(allowed)}", param=name
+                )
         return values
 
     def refuse_rest(self) -> None:
         for name in self._values:
-            raise RequestError(400, f"unknown parameter {name[:60]!r}", param=name[:60], code="unknown_parameter")
+            raise RequestError(
+                400, f"unknown parameter {name[:60]!r}", param=name[:60], code="unknown_parameter"
+            )

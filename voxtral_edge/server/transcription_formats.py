@@ -42,8 +42,8 @@ def token_usage(prompt_tokens: int, generated_tokens: int) -> dict[str, Any]:
 
 
 def _verbose(request: TranscriptionRequest, transcript: Transcript) -> dict[str, Any]:
-    """OpenAI's verbose_json. The model does not say which language it heard: `language` is the client's own, or
-    "unknown"."""
+    """OpenAI's verbose_json. The model does not say which language it heard: `language` is the client's own,
+    or "unknown"."""
     body: dict[str, Any] = {
         "task": "transcribe",
         "language": request.language or "unknown",
@@ -67,8 +67,8 @@ def _verbose(request: TranscriptionRequest, transcript: Transcript) -> dict[str,
 
 
 def _segment(number: int, segment: Segment) -> dict[str, Any]:
-    """Whisper's segment fields. Those that only Whisper has (seek, tokens, no_speech_prob) hold their neutral values,
-    since typed clients refuse a segment without them."""
+    """Whisper's segment fields. Those that only Whisper has (seek, tokens, no_speech_prob) hold their neutral
+    values, since typed clients refuse a segment without them."""
     probabilities = [max(word.probability, 1e-10) for word in segment.words]
     logarithms = [math.log(probability) for probability in probabilities]
     data = segment.text.encode()

@@ -1,4 +1,5 @@
-"""`POST /v1/audio/transcriptions`, OpenAI's REST interface: a file in, a transcript out, or its text as it is found."""
+"""`POST /v1/audio/transcriptions`, OpenAI's REST interface: a file in, a transcript out, or its text as it is
+found."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ async def transcriptions(request: Request) -> Response:
 
 
 async def _serve(request: Request, hub: Hub) -> Response:
-    # The place is taken before the body is read: the uploads that can lie on the disk at once are bounded by it.
+    # The place is taken before the body is read: the uploads that can lie on the disk at once are bounded by
+    # it.
     with contextlib.ExitStack() as stack:
         session = hub.open("transcriptions")
         stack.callback(session.close)
@@ -113,7 +115,9 @@ class _Job:
         try:
             while True:
                 following = asyncio.ensure_future(anext(updates))
-                waited = {following, draining} if feeding.done() else {following, draining, feeding}
+                waited: set[asyncio.Future[Any]] = {following, draining}
+                if not feeding.done():
+                    waited.add(feeding)
                 while not following.done():
                     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
                     if feeding.done():
@@ -123,7 +127,9 @@ class _Job:
                         raise RequestError(503, "the server is shutting down", code="draining")
                 update = following.result()
                 if update.failure is not None:
-                    raise _SessionFailedError(f"{update.failure.message} (error id {update.failure.error_id})")
+                    raise _SessionFailedError(
+                        f"{update.failure.message} (error id {update.failure.error_id})"
+                    )
                 yield update
         finally:
             draining.cancel()
@@ -201,5 +207,3 @@ def _close_files(form: Any) -> None:
     for _, value in form.multi_items():
         if hasattr(value, "file"):
             value.file.close()
-
-

@@ -1,5 +1,5 @@
-"""Turns, from the model's own output: speech begins with its first text and has ended when it has written none for a
-given time. No other detector runs, so a turn is reported no earlier than the delay allows."""
+"""Turns, from the model's own output: speech begins with its first text and has ended when it has written
+none for a given time. No other detector runs, so a turn is reported no earlier than the delay allows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Turn:
 
 
 class TurnDetector:
-    """silence_ms: how long the model writes nothing before a turn counts as over. padding_ms: how much earlier than its
-    first text the turn is said to begin, for the length of the first word."""
+    """silence_ms: how long the model writes nothing before a turn counts as over. padding_ms: how much
+    earlier than its first text the turn is said to begin, for the length of the first word."""
 
     def __init__(self, silence_ms: int, padding_ms: int) -> None:
         self._silence_ms = silence_ms
@@ -31,8 +31,8 @@ class TurnDetector:
         self._floor_ms = 0
 
     def take(self, update: Update) -> list[Turn | str]:
-        """What an update brought, in order: turns that began or ended, and between them text of the open turn. The text
-        of token k is heard by 80·(k − 1) ms (specification §6)."""
+        """What an update brought, in order: turns that began or ended, and between them text of the open
+        turn. The text of token k is heard by 80·(k − 1) ms (specification §6)."""
         news: list[Turn | str] = []
         for token, text in update.pieces:
             news += self._silence_until(token)

@@ -1,4 +1,5 @@
-"""Request bodies with bounds: size, time, number of fields; and the uploaded file on disk, for the decoder."""
+"""Request bodies with bounds: size, time, number of fields; and the uploaded file on disk, for the
+decoder."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ _COPY_BYTES = 1 << 20
 
 
 async def read_multipart(request: Request, limits: Limits) -> FormData:
-    """The form of a multipart request. RequestError 413 (too large), 408 (too slow) or 400 (not a form, too many
-    fields)."""
+    """The form of a multipart request. RequestError 413 (too large), 408 (too slow) or 400 (not a form, too
+    many fields)."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise RequestError(400, "send the audio as multipart/form-data with a field file")

@@ -5,8 +5,8 @@
     → input_audio_buffer.append {audio}     base64, s16le, mono, 16 kHz; may precede the commit
     → input_audio_buffer.commit {final}     ends it        ← transcription.delta …, transcription.done
 
-As in vLLM there is one delta per token (80 ms of audio), empty where the model wrote nothing; deltas that wait for a
-slow client are joined.
+As in vLLM there is one delta per token (80 ms of audio), empty where the model wrote nothing; deltas that
+wait for a slow client are joined.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from voxtral_edge.server.pcm import PcmDecoder
 from voxtral_edge.server.session import Session, Update
 from voxtral_edge.server.socket import JsonSocket
 
-# More tokens than this in one update come from a client that sends faster than real time, or reads slowly: then empty
-# deltas tell nothing about time, and are left out.
+# More tokens than this in one update come from a client that sends faster than real time, or reads slowly:
+# then empty deltas tell nothing about time, and are left out.
 _LIVE_TOKENS = 4
 
 
@@ -33,9 +33,9 @@ class VllmConnection(Connection):
         self.frame_bytes = hub.limits.frame_bytes
         session.configure(decoder=PcmDecoder("pcm_s16le", SAMPLE_RATE_HZ))
         self._model_known = False
-        self._committed = False    # an utterance was started and not ended
-        self._ended = 0            # utterances that were ended and not reported
-        self._held = ""            # text that became known before the commit
+        self._committed = False  # an utterance was started and not ended
+        self._ended = 0  # utterances that were ended and not reported
+        self._held = ""  # text that became known before the commit
         self._text = ""
 
     async def on_message(self, message: dict[str, Any]) -> None:
@@ -56,7 +56,8 @@ class VllmConnection(Connection):
         if not self.hub.knows_model(model):
             raise DialectError(
                 "model_not_found",
-                f"The model `{model[:100]}` does not exist; this server has {', '.join(self.hub.model_names)}",
+                f"The model `{model[:100]}` does not exist; this server has "
+                f"{', '.join(self.hub.model_names)}",
             )
         self._model_known = True
 
@@ -69,7 +70,8 @@ class VllmConnection(Connection):
     async def _commit(self, message: dict[str, Any]) -> None:
         if not self._model_known:
             raise DialectError(
-                "model_not_validated", "Model not validated. Send a session.update event with the model first."
+                "model_not_validated",
+                "Model not validated. Send a session.update event with the model first.",
             )
         final = message.get("final", False)
         if not isinstance(final, bool):
@@ -102,7 +104,7 @@ class VllmConnection(Connection):
                 by_token[token] = by_token.get(token, "") + text
             for token in range(update.first_token, update.generated_tokens):
                 await self._delta(by_token.pop(token, ""))
-            for text in by_token.values():   # text that the end of the stream brought out
+            for text in by_token.values():  # text that the end of the stream brought out
                 await self._delta(text)
         elif update.text:
             await self._delta(update.text)

@@ -16,11 +16,11 @@ class WyomingFormatError(Exception):
 
 
 async def read_event(reader: asyncio.StreamReader, limits: Limits) -> Event | None:
-    """The next event; None at the end of the connection. WyomingFormatError for lines, data and payloads that are too
-    long or not what they should be."""
+    """The next event; None at the end of the connection. WyomingFormatError for lines, data and payloads that
+    are too long or not what they should be."""
     try:
         line = await reader.readline()
-    except ValueError:   # longer than the reader's limit
+    except ValueError:  # longer than the reader's limit
         raise WyomingFormatError(f"a header longer than {limits.control_bytes} bytes") from None
     if not line:
         return None

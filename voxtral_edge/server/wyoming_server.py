@@ -1,8 +1,8 @@
 """Wyoming over TCP, for Home Assistant.
 
-    → describe                              ← info
-    → transcribe, audio-start, audio-chunk …   ← transcript-start, transcript-chunk … (as text is found)
-    → audio-stop                            ← transcript-chunk …, transcript (for older clients), transcript-stop
+    → describe                                  ← info
+    → transcribe, audio-start, audio-chunk …    ← transcript-start, transcript-chunk … (as text is found)
+    → audio-stop                                ← transcript (for older clients), transcript-stop
 
 A connection may carry one utterance after another. The protocol has no authentication.
 """
@@ -111,7 +111,7 @@ class _Client:
             while True:
                 waited: set[asyncio.Future[Any]] = {reading}
                 if self._sending is not None:
-                    waited.add(self._sending)   # a failure of the session ends the connection
+                    waited.add(self._sending)  # a failure of the session ends the connection
                 await asyncio.wait(
                     waited, timeout=self._hub.limits.idle_s, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -172,7 +172,9 @@ class _Client:
         text = ""
         async for update in session.updates():
             if update.failure is not None:
-                await self._try_error(f"{update.failure.message} (error id {update.failure.error_id})", "internal-error")
+                await self._try_error(
+                    f"{update.failure.message} (error id {update.failure.error_id})", "internal-error"
+                )
                 raise ConnectionAbortedError
             if update.text:
                 text += update.text
