@@ -53,31 +53,48 @@ struct Context {
   }
 };
 
-// The tenth percentile of the milliseconds of f(pass), after one pass to warm up.
+double tenth_percentile(std::vector<double>& times) {
+  const auto nth = times.begin() + static_cast<long>(times.size() / 10);
+  std::nth_element(times.begin(), nth, times.end());
+  return *nth;
+}
+
 template <class F>
-double pass_ms(std::size_t milliseconds, F f) {
-  std::vector<double> times;
-  f(0);
+double milliseconds_of(F f) {
+  const auto begin = Clock::now();
+  f();
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+
+// Tenth percentiles of the milliseconds of kernel(pass) and floor(pass), run in turns so that both meet the same mood
+// of the machine, after one pass each to warm up.
+template <class Kernel, class Floor>
+std::pair<double, double> pass_ms(std::size_t milliseconds, Kernel kernel, Floor floor) {
+  std::vector<double> kernel_times, floor_times;
+  kernel(0);
+  floor(1);
   const auto end = Clock::now() + std::chrono::milliseconds(milliseconds);
-  for (std::size_t pass = 1; times.size() < 5 || Clock::now() < end; pass++) {
-    const auto begin = Clock::now();
-    f(pass);
-    times.push_back(std::chrono::duration<double, std::milli>(Clock::now() - begin).count());
+  for (std::size_t pass = 2; kernel_times.size() < 10 || Clock::now() < end; pass += 2) {
+    kernel_times.push_back(milliseconds_of([&] { kernel(pass); }));
+    floor_times.push_back(milliseconds_of([&] { floor(pass + 1); }));
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<long>(times.size() / 10), times.end());
-  return times[times.size() / 10];
+  return {tenth_percentile(kernel_times), tenth_percentile(floor_times)};
 }
 
 std::atomic<std::uint64_t> sink{0};
 
+// One word of every cache line: memory delivers whole lines, and the fewer instructions per line, the more lines are
+// under way at once. (Summing every word is slower than multiplying with AVX-512 when the memory is busy.)
 void read_bytes(const std::uint8_t* data, std::size_t bytes) {
+  constexpr std::size_t kLine = 8;  // words
   const auto* words = reinterpret_cast<const std::uint64_t*>(data);
-  std::uint64_t sums[8] = {};
-  for (std::size_t i = 0; i + 8 <= bytes / 8; i += 8) {
-    __builtin_prefetch(words + i + 1152);  // 9 KiB, as the kernels do: without it reading is slower than multiplying
-    for (std::size_t j = 0; j < 8; j++) sums[j] += words[i + j];
-  }
-  sink += sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
+  std::uint64_t sums[4] = {};
+  for (std::size_t i = 0; i + 4 * kLine <= bytes / 8; i += 4 * kLine)
+    for (std::size_t j = 0; j < 4; j++) {
+      __builtin_prefetch(words + i + j * kLine + 1152);  // 9 KiB ahead, as the kernels do
+      sums[j] += words[i + j * kLine];
+    }
+  sink += sums[0] + sums[1] + sums[2] + sums[3];
 }
 
 // Copies of one packed matrix that together exceed the caches.
@@ -159,25 +176,23 @@ void products(Context& context, WeightType type, std::size_t outputs, std::size_
   const PackedMatrix matrix = random_matrix(type, outputs, columns);
   const Rotation rotation = rotate(matrix, context.options.megabytes);
   const double bytes = static_cast<double>(matrix.bytes());
-  const auto read_floor = [&] {
-    return pass_ms(context.options.milliseconds, [&](std::size_t pass) {
-      context.pool.run([&](std::size_t thread) {
-        const auto [begin, end] = context.pool.share(matrix.groups(), thread);
-        read_bytes(rotation.at(pass) + begin * matrix.group_bytes(), (end - begin) * matrix.group_bytes());
-      });
+  const auto read_floor = [&](std::size_t pass) {
+    context.pool.run([&](std::size_t thread) {
+      const auto [begin, end] = context.pool.share(matrix.groups(), thread);
+      read_bytes(rotation.at(pass) + begin * matrix.group_bytes(), (end - begin) * matrix.group_bytes());
     });
   };
   const Operands operands(row_counts.back(), columns, matrix.padded_rows());
   for (const Kernels* k : implementations) {
     k->quantize_rows(operands.x.as<float>(), row_counts.back(), columns, columns, operands.quantized);
-    const double floor = read_floor();  // again for every implementation: the machine's mood changes
     for (const std::size_t rows : row_counts) {
-      const double ms = pass_ms(context.options.milliseconds, [&](std::size_t pass) {
+      const auto kernel = [&](std::size_t pass) {
         context.pool.run([&](std::size_t thread) {
           const auto [begin, end] = context.pool.share(matrix.groups(), thread);
           multiply(*k, type, rotation.at(pass), columns, operands, rows, begin, end, matrix.padded_rows());
         });
-      });
+      };
+      const auto [ms, floor] = pass_ms(context.options.milliseconds, kernel, read_floor);
       const double ops = 2.0 * static_cast<double>(outputs * columns * rows);
       context.add({type_name(type), k->name, outputs, columns, rows, ms, floor, bytes / ms / 1e6, ops / ms / 1e6});
     }
@@ -198,17 +213,18 @@ void attention(Context& context, KvType type, std::size_t positions, std::size_t
     return ring.data() + (pass * context.pool.size() + thread) % heads * 2 * bytes;
   };
   for (const Kernels* k : implementations) {
-    const double floor = pass_ms(context.options.milliseconds, [&](std::size_t pass) {
-      context.pool.run([&](std::size_t thread) { read_bytes(head(pass, thread), 2 * bytes); });
-    });
-    const double ms = pass_ms(context.options.milliseconds, [&](std::size_t pass) {
+    const auto kernel = [&](std::size_t pass) {
       context.pool.run([&](std::size_t thread) {
         float* scores = work.as<float>() + thread * per_thread;
         const std::uint8_t* keys = head(pass, thread);
         const KvSegment segments[] = {{keys, keys + bytes, positions}};
         k->attend(q.data(), queries, head_dim, segments, 1, type, 0.1f, scores, scores + scratch);
       });
-    });
+    };
+    const auto floor_pass = [&](std::size_t pass) {
+      context.pool.run([&](std::size_t thread) { read_bytes(head(pass, thread), 2 * bytes); });
+    };
+    const auto [ms, floor] = pass_ms(context.options.milliseconds, kernel, floor_pass);
     const double total = static_cast<double>(2 * bytes * context.pool.size());
     const double ops = 4.0 * static_cast<double>(positions * head_dim * queries * context.pool.size());
     context.add({type == KvType::f32 ? "attend_f32" : "attend_f16", k->name, positions, head_dim, queries, ms, floor,
@@ -223,9 +239,10 @@ void small(Context& context, const std::vector<const Kernels*>& implementations)
   std::vector<float> y(count, 0.5f);
   for (const Kernels* k : implementations) {
     const auto time = [&](const char* name, auto f) {
-      const double ms = pass_ms(context.options.milliseconds / 4, [&](std::size_t) {
-                          for (std::size_t i = 0; i < repeat; i++) f();
-                        }) / repeat;
+      const auto repeated = [&](std::size_t) {
+        for (std::size_t i = 0; i < repeat; i++) f();
+      };
+      const double ms = pass_ms(context.options.milliseconds / 4, repeated, [](std::size_t) {}).first / repeat;
       context.add({name, k->name, count, 1, 1, ms, 0, static_cast<double>(count) * 4 / ms / 1e6,
                    static_cast<double>(count) / ms / 1e6});
     };
@@ -237,9 +254,10 @@ void small(Context& context, const std::vector<const Kernels*>& implementations)
     time("logit_stats", [&] { sink += k->logit_stats(x, count).argmax; });
   }
   // What a parallel section costs when workers are awake.
-  const double ms = pass_ms(context.options.milliseconds, [&](std::size_t) {
+  const auto sections = [&](std::size_t) {
     for (int i = 0; i < 100; i++) context.pool.run([](std::size_t) {});
-  });
+  };
+  const double ms = pass_ms(context.options.milliseconds, sections, [](std::size_t) {}).first;
   std::printf("an empty section of %zu threads: %.2f us\n", context.pool.size(), ms * 10);
 }
 

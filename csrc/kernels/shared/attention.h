@@ -16,6 +16,9 @@ namespace voxtral_edge::shared {
 // little as 32 additions do. Also keeps a block's values in cache for all queries.
 inline constexpr std::size_t kPositionBlock = 256;
 
+// A window of one head is a few megabytes read front to back, like weights: 8 KiB ahead hides the memory latency.
+inline constexpr std::size_t kRingPrefetchBytes = 8192;
+
 template <class V, class Element>
 struct Attention {
   const float* q;
@@ -61,7 +64,10 @@ struct Attention {
         for (std::size_t j = 0; j < kStep * Q; j++) sums[j] = V::zero();
         for (std::size_t d = 0; d < head_dim; d += kLanes) {
           V key[kStep];
-          for (std::size_t s = 0; s < kStep; s++) key[s] = load16<V>(rows[s] + d);
+          for (std::size_t s = 0; s < kStep; s++) {
+            key[s] = load16<V>(rows[s] + d);
+            __builtin_prefetch(reinterpret_cast<const char*>(rows[s] + d) + kRingPrefetchBytes);
+          }
           for (std::size_t j = 0; j < Q; j++) {
             const V part = V::load(queries_begin + j * head_dim + d);
             for (std::size_t s = 0; s < kStep; s++) sums[s * Q + j] = V::fma(part, key[s], sums[s * Q + j]);
@@ -112,7 +118,10 @@ struct Attention {
       const Element* values = static_cast<const Element*>(segment.values) + offset * head_dim + d;
       for (std::size_t i = 0; i < run; i++, values += head_dim) {
         V value[C];
-        for (std::size_t c = 0; c < C; c++) value[c] = load16<V>(values + c * kLanes);
+        for (std::size_t c = 0; c < C; c++) {
+          value[c] = load16<V>(values + c * kLanes);
+          __builtin_prefetch(reinterpret_cast<const char*>(values + c * kLanes) + kRingPrefetchBytes);
+        }
         for (std::size_t j = 0; j < Q; j++) {
           const V weight = V::all(weights[j * stride + i]);
           for (std::size_t c = 0; c < C; c++) sums[j * C + c] = V::fma(weight, value[c], sums[j * C + c]);
