@@ -10,7 +10,7 @@ import numpy as np
 
 from voxtral_edge.errors import ModelFormatError
 
-from .config_hf import read_hf_config, tied_in_config
+from .config_hf import delay_in_config, read_hf_config, tied_in_config
 from .config_mistral import read_mistral_config, tied_in_params
 from .fields import Section
 from .model_config import ModelConfig
@@ -146,6 +146,9 @@ class Checkpoint:
     def _read_config(self) -> ModelConfig:
         if self.layout == "mistral":
             return read_mistral_config(self.folder, self.tokenizer)
+        stated, used = delay_in_config(self.folder), self.tokenizer.default_delay_tokens
+        if stated is not None and stated != used:
+            self.notes.append(f"default delay: {used} tokens from tekken.json (config.json says {stated})")
         return read_hf_config(self.folder, self.tokenizer, self._shape_of)
 
     def _where(self) -> str:

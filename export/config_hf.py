@@ -49,14 +49,22 @@ def read_hf_config(folder: Path, tokenizer: Tokenizer, shape_of: ShapeOf) -> Mod
 
 
 def tied_in_config(folder: Path) -> bool:
-    """Whether the configuration says that the output head is the embedding table."""
+    """Whether the configuration says that the output head is the embedding table.
+
+    Files that leave the key out mean the class's default, tied; a stored head is compared anyway.
+    """
     root = Section.from_file(folder / "config.json")
     sections = [
         section for section in (root, root.section("text_config")) if section.has("tie_word_embeddings")
     ]
-    if not sections:
-        raise ModelFormatError(f"{root.where('tie_word_embeddings')} is missing; expected true or false")
     return all(section.values["tie_word_embeddings"] is True for section in sections)
+
+
+def delay_in_config(folder: Path) -> int | None:
+    """The default delay in tokens that config.json states beside tekken.json's, if it does."""
+    root = Section.from_file(folder / "config.json")
+    key = "default_num_delay_tokens"
+    return root.integer(key) if root.has(key) else None
 
 
 def _rope_theta(section: Section) -> float:

@@ -84,7 +84,12 @@ class SafetensorsFile:
 
     def _read_header(self) -> dict[str, StoredTensor]:
         file_bytes = os.fstat(self._descriptor).st_size
-        (length,) = struct.unpack("<Q", self._pread(8, 0, "the header length"))
+        first = bytes(self._pread(8, 0, "the header length"))
+        if first == b"version ":
+            raise ModelFormatError(
+                f"{self.path} is a git-lfs pointer, not the weights; run `git lfs pull` in its folder"
+            )
+        (length,) = struct.unpack("<Q", first)
         if length > min(MAX_HEADER_BYTES, file_bytes - 8):
             raise ModelFormatError(
                 f"{self.path}: header length {length} exceeds the file ({file_bytes} bytes) or the limit of"

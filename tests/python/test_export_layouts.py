@@ -154,6 +154,25 @@ def test_an_untied_model_without_its_head_is_refused(golden):
         Checkpoint(golden, "mistral")
 
 
+def test_a_configuration_that_does_not_mention_tying_means_tied(golden):
+    def forget(config: dict) -> None:
+        for section in (config, config["text_config"]):
+            section.pop("tie_word_embeddings", None)
+
+    edit_json(golden / "config.json", forget)
+    Checkpoint(golden, "hf").close()
+    edit_json(golden / "config.json", lambda config: config["text_config"].update(tie_word_embeddings=False))
+    with pytest.raises(ModelFormatError, match="head tensor is missing"):
+        Checkpoint(golden, "hf")
+
+
+def test_two_statements_of_the_delay_are_reported(golden):
+    edit_json(golden / "config.json", lambda config: config.update(default_num_delay_tokens=12))
+    with Checkpoint(golden, "hf") as checkpoint:
+        assert checkpoint.config.audio.default_delay_tokens == 6
+        assert any("config.json says 12" in note for note in checkpoint.notes)
+
+
 def test_older_rope_key_is_read(golden):
     def flatten(config: dict) -> None:
         for section in (config["audio_config"], config["text_config"]):

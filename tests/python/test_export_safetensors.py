@@ -151,6 +151,12 @@ def test_random_damage_never_escapes_as_another_error(file, tmp_path):
     assert refused > 1000
 
 
+def test_git_lfs_pointers_are_recognised(file):
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 8859000000\n")
+    with pytest.raises(ModelFormatError, match="git lfs pull"):
+        SafetensorsFile(file)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(ModelFormatError, match="cannot open"):
         SafetensorsFile(tmp_path / "absent.safetensors")
