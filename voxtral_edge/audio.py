@@ -93,6 +93,10 @@ class AudioFile:
                 f"{self.path}: not a readable audio file ({_reason(error)}); wav, flac, ogg and mp3 can be "
                 "read, convert others first, e.g. ffmpeg -i IN -ac 1 -ar 16000 OUT.wav"
             ) from error
+        if self._file.subtype == "OPUS":
+            # libsndfile 1.2.2 delivers the first seconds of an Ogg Opus file late by its pre-skip (312 samples at
+            # 48 kHz) unless it was told to seek first. Short of being heard, it changes what the model writes.
+            self._file.seek(0)
         self.sample_rate_hz = int(self._file.samplerate)
         self.channels = int(self._file.channels)
         self.format = f"{self._file.format}/{self._file.subtype}"
