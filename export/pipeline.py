@@ -86,23 +86,8 @@ def export_package(
     layout = plan_layout(source.specs, chosen)
     tokenizer = source.tokenizer_bytes()
     needed = layout.weight_bytes + len(tokenizer) + GRAPH_RESERVE_BYTES
-    manifest = {
-        "format": FORMAT_NAME,
-        "format_version": FORMAT_VERSION,
-        "name": name or output.resolve().name,
-        **source.config.to_manifest(),
-        "precision": chosen,
-        "tensors": layout.table(),
-        "files": {},
-        "source": {
-            "layout": source.layout,
-            "exporter_version": EXPORTER_VERSION,
-            "path": None,
-            "revision": None,
-            "int4_scales": "least squares" if scale_search else "absmax / 7",
-            **(provenance or {}),
-        },
-    }
+    about = {"int4_scales": "least squares" if scale_search else "absmax / 7", **(provenance or {})}
+    manifest = _manifest(source, layout, chosen, name or output.resolve().name, about)
     with _terminate_as_interrupt(), AtomicFolder(output) as folder:
         folder.require_space(needed)
         try:
@@ -127,6 +112,28 @@ def export_package(
         group_bytes(layout),
         list(source.notes),
     )
+
+
+def _manifest(
+    source: ExportSource, layout: PackageLayout, precision: dict[str, str], name: str, about: dict[str, Any]
+) -> dict[str, Any]:
+    """All of the manifest but `files`, which is known once they are written."""
+    return {
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        **source.config.to_manifest(),
+        "precision": precision,
+        "tensors": layout.table(),
+        "files": {},
+        "source": {
+            "layout": source.layout,
+            "exporter_version": EXPORTER_VERSION,
+            "path": None,
+            "revision": None,
+            **about,
+        },
+    }
 
 
 def _write_files(

@@ -73,7 +73,10 @@ class SafetensorsFile:
         buffer = bytearray(size)
         view, done = memoryview(buffer), 0
         while done < size:
-            count = os.preadv(self._descriptor, [view[done:]], offset + done)
+            try:
+                count = os.preadv(self._descriptor, [view[done:]], offset + done)
+            except OSError as error:
+                raise ModelFormatError(f"cannot read {self.path}, {what}: {error.strerror}") from error
             if count == 0:
                 raise ModelFormatError(
                     f"{self.path} ends inside {what}: {done} of {size} bytes at offset {offset}; copy the"

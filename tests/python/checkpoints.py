@@ -156,7 +156,7 @@ def write_mistral_layout(folder: Path, shape: Shape) -> None:
         heads = _rope_heads(name, shape)
         tensors[mistral_name(name)] = _half_split_to_interleaved(tensor, heads) if heads else tensor
     save_file(tensors, folder / "consolidated.safetensors")
-    (folder / "params.json").write_text(json.dumps(_params(shape), indent=1))
+    (folder / "params.json").write_text(json.dumps(mistral_params(shape), indent=1))
 
 
 def mistral_name(name: str) -> str:
@@ -202,7 +202,8 @@ def _half_split_to_interleaved(tensor: torch.Tensor, heads: int) -> torch.Tensor
     return tensor[order].contiguous()
 
 
-def _params(shape: Shape) -> dict[str, Any]:
+def mistral_params(shape: Shape) -> dict[str, Any]:
+    """params.json of the Mistral layout."""
     audio, text = shape.audio, shape.text
     encoder = {
         "audio_encoding_args": {

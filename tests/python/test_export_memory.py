@@ -8,12 +8,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import source_export  # noqa: F401 - makes voxtral_edge.export importable
+from checkpoint_shapes import Shape
+from voxtral_edge.export.model_config import DecoderConfig, EncoderConfig, ModelConfig
 from voxtral_edge.export.names import file_name
 from voxtral_edge.export.schema import tensor_specs
 from voxtral_edge.export.synthetic import SYNTHETIC_MODELS, SyntheticCheckpoint
+
+from checkpoints import mistral_params
 
 # The promise is 1.5 GB; what is measured is about 0.1 GB, and a whole table in float32 would be 1.6 GB alone.
 PEAK_LIMIT_BYTES = 400 << 20
@@ -48,56 +53,35 @@ def write_sparse_checkpoint(folder: Path) -> None:
     with (folder / "consolidated.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + end)
-    encoder, decoder = config.encoder, config.decoder
-    (folder / "params.json").write_text(
-        json.dumps(
-            {
-                "dim": decoder.width,
-                "n_layers": 1,
-                "head_dim": decoder.head_dim,
-                "hidden_dim": decoder.ffn_width,
-                "n_heads": decoder.heads,
-                "n_kv_heads": decoder.kv_heads,
-                "rope_theta": 1e6,
-                "norm_eps": 1e-5,
-                "vocab_size": decoder.vocab_size,
-                "tied_embeddings": True,
-                "sliding_window": decoder.window_tokens,
-                "ada_rms_norm_t_cond": True,
-                "ada_rms_norm_t_cond_dim": 32,
-                "multimodal": {
-                    "whisper_model_args": {
-                        "encoder_args": {
-                            "audio_encoding_args": {
-                                "sampling_rate": 16000,
-                                "frame_rate": 12.5,
-                                "num_mel_bins": 128,
-                                "hop_length": 160,
-                                "window_size": 400,
-                                "global_log_mel_max": 1.5,
-                            },
-                            "dim": encoder.width,
-                            "n_layers": 1,
-                            "head_dim": encoder.head_dim,
-                            "hidden_dim": encoder.ffn_width,
-                            "n_heads": encoder.heads,
-                            "n_kv_heads": encoder.kv_heads,
-                            "use_biases": True,
-                            "causal": True,
-                            "rope_theta": 1e6,
-                            "norm_eps": 1e-5,
-                            "pos_embed": "rope",
-                            "ffn_type": "swiglu",
-                            "norm_type": "rms_norm",
-                            "sliding_window": encoder.window_frames,
-                        },
-                        "downsample_args": {"downsample_factor": 4},
-                    }
-                },
-            }
-        )
-    )
+    (folder / "params.json").write_text(json.dumps(mistral_params(_as_shape(config))))
     (folder / "tekken.json").write_bytes(SyntheticCheckpoint("4b").tokenizer_bytes())
+
+
+def _as_shape(config: ModelConfig) -> Shape:
+    """The dimensions that params.json needs, under the names of transformers' configuration."""
+
+    def dimensions(part: EncoderConfig | DecoderConfig, window: int) -> dict[str, Any]:
+        return {
+            "hidden_size": part.width,
+            "intermediate_size": part.ffn_width,
+            "num_hidden_layers": part.layers,
+            "num_attention_heads": part.heads,
+            "num_key_value_heads": part.kv_heads,
+            "head_dim": part.head_dim,
+            "sliding_window": window,
+            "rms_norm_eps": part.norm_eps,
+            "rope_parameters": {"rope_theta": part.rope_theta},
+        }
+
+    audio = {
+        **dimensions(config.encoder, config.encoder.window_frames),
+        "num_mel_bins": config.encoder.mel_bins,
+    }
+    text = {
+        **dimensions(config.decoder, config.decoder.window_tokens),
+        "vocab_size": config.decoder.vocab_size,
+    }
+    return Shape(audio, text, config.tokens.special_count, config.audio.left_pad_tokens, 480)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
