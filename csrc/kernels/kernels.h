@@ -5,8 +5,9 @@
 //     range of row groups, or on where the KV ring wraps;
 //   * q4/q8 products are bit-identical on every instruction set: int32 block sums, then
 //     acc = fma(float(sum), weight_scale * activation_scale, acc) in ascending block order.
-// Packed weight layouts are described in packed_matrix.h. All pointers into packed weights and
-// QuantizedRows are 64-byte aligned.
+//   * the float kernels of all vector instruction sets agree bit for bit (shared/), scalar to rounding.
+// Packed weight layouts are described in packed_matrix.h. Packed q4/q8 weights and the values of QuantizedRows are
+// 64-byte aligned; nothing else needs alignment beyond its type's.
 #pragma once
 
 #include <cstddef>
@@ -49,7 +50,9 @@ struct Kernels {
   const char* name;  // "scalar", "avx2", "avx512vnni", "neon_dotprod", ...
   const char* description;
 
-  // x [rows][x_stride] float, `columns` used -> out (rows of out, padding cleared).
+  // x [rows][x_stride] float, `columns` used -> out (rows of out, padding cleared). value = round to nearest even of
+  // x * (127 / absmax). A block with absmax < 2^-100 is zero; one that holds a NaN or infinity gets values 0 and a scale
+  // that is not finite, so that its products are visibly wrong instead of plausible.
   void (*quantize_rows)(const float* x, std::size_t rows, std::size_t columns, std::size_t x_stride,
                         const QuantizedRows& out);
 
@@ -80,7 +83,8 @@ struct Kernels {
 
   // Softmax attention of `queries` query heads that share one KV head, for one position (spec 4, 5).
   // q and out: [queries][head_dim]; head_dim is padded to a multiple of 16 (padding zero).
-  // Two passes (all scores, then fp32 softmax, then values in position order): independent of the segmentation.
+  // All scores, then fp32 softmax, then values in position order counted from the oldest: independent of the
+  // segmentation. No positions at all give zeros.
   // scratch: queries * (sum of counts rounded up to 16) floats.
   void (*attend)(const float* q, std::size_t queries, std::size_t head_dim, const KvSegment* segments,
                  std::size_t segment_count, KvType type, float scale, float* scratch, float* out);
@@ -89,7 +93,8 @@ struct Kernels {
   void (*to_f16)(const float* x, std::size_t count, std::uint16_t* y);
   void (*from_f16)(const std::uint16_t* x, std::size_t count, float* y);
 
-  LogitStats (*logit_stats)(const float* logits, std::size_t count);  // count >= 1
+  // count >= 1. A NaN is never the largest, but makes sum_exp NaN.
+  LogitStats (*logit_stats)(const float* logits, std::size_t count);
 };
 
 }  // namespace voxtral_edge
