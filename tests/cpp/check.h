@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <exception>
