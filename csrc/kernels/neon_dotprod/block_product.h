@@ -11,11 +11,14 @@
 #include "kernels/kernels.h"
 
 namespace voxtral_edge::neon_dotprod {
+// Internal to each file that includes this: neon_i8mm builds the same functions with other flags, and the linker must
+// not choose between the two.
+namespace {
 
-inline constexpr std::size_t kMostRows = 6;  // 6 sums, 12 activations and 8 weight vectors of 32 registers
+constexpr std::size_t kMostRows = 6;  // 6 sums, 12 activations and 8 weight vectors of 32 registers
 
 // 150 ns of memory latency at 10 GB/s per core are 1.5 KiB; arithmetic between the lines asks for more.
-inline constexpr std::size_t kPrefetchAhead = 4608;
+constexpr std::size_t kPrefetchAhead = 4608;
 
 template <std::size_t Bytes>
 inline void prefetch_tile(const std::uint8_t* tile) {
@@ -82,4 +85,5 @@ inline void store_sums(const float32x4_t* sums, const float* bias, float* y, std
                 bias ? vaddq_f32(sums[4 * m + h], vld1q_f32(bias + 4 * h)) : sums[4 * m + h]);
 }
 
+}  // namespace
 }  // namespace voxtral_edge::neon_dotprod
