@@ -11,8 +11,6 @@
 #include "kernels/kernels.h"
 
 namespace voxtral_edge::neon_dotprod {
-// Internal to each file that includes this: neon_i8mm builds the same functions with other flags, and the linker must
-// not choose between the two.
 namespace {
 
 constexpr std::size_t kMostRows = 6;  // 6 sums, 12 activations and 8 weight vectors of 32 registers
