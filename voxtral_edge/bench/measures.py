@@ -53,7 +53,7 @@ def histogram(values: Samples) -> dict[str, list[Any]]:
     edges = DEADLINE_MS * 2.0 ** (np.arange(first, last + 1) / _EDGES_PER_OCTAVE)
     # Rounding in log2 may leave an extreme value a hair outside.
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
-    return {"edges": [round(float(edge), 6) for edge in edges], "counts": [int(count) for count in counts]}
+    return {"edges": [float(f"{edge:.9g}") for edge in edges], "counts": [int(count) for count in counts]}
 
 
 def summary(values: Samples, full: bool = False) -> dict[str, Any]:

@@ -218,7 +218,8 @@ def _repeat(
                 result = run_live(
                     stream,
                     pieces,
-                    round(options.warmup_seconds / measured.step_s),
+                    # Before that the prompt is read, and its steps choose no token.
+                    max(round(options.warmup_seconds / measured.step_s), delay_tokens(options.delay_ms)),
                     max(1, round(options.seconds / measured.step_s)),
                     measured.step_s,
                     options.mode == "paced",
