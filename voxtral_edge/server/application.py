@@ -37,7 +37,7 @@ def build_application(
     ]
     application = Starlette(routes=routes, exception_handlers={404: _missing, 405: _wrong_method})
     application.state.hub = hub
-    return Guard(application, hub.metrics, token, host, origins)
+    return Guard(application, hub.metrics, token, host, origins, hub.limits.header_bytes)
 
 
 async def _missing(request: Request, error: Exception) -> Response:

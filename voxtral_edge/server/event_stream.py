@@ -13,6 +13,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from voxtral_edge.server.patience import within
+
 log = logging.getLogger("voxtral_edge.server")
 
 Emit = Callable[[dict[str, Any]], Awaitable[None]]
@@ -69,9 +71,7 @@ class EventStream(Response):
 
     async def _write(self, send: Send, data: bytes) -> None:
         try:
-            await asyncio.wait_for(
-                send({"type": "http.response.body", "body": data, "more_body": True}), self._send_s
-            )
+            await within(self._send_s, send({"type": "http.response.body", "body": data, "more_body": True}))
         except (asyncio.TimeoutError, OSError):
             raise _ReaderGoneError from None
 

@@ -9,8 +9,10 @@ import time
 
 from voxtral_edge.audio import SAMPLE_RATE_HZ
 from voxtral_edge.engine import DEFAULT_DELAY_MS, Engine, delay_tokens, read_manifest
+from voxtral_edge.hotwords import Hotwords
 from voxtral_edge.server.limits import Limits
 from voxtral_edge.server.metrics import Metrics
+from voxtral_edge.server.patience import within
 from voxtral_edge.server.scheduler import Scheduler
 from voxtral_edge.server.session import Session
 
@@ -104,12 +106,17 @@ class Hub:
         self.metrics.opened.labels(protocol).inc()
         return session
 
+    async def hotwords(self, phrases: object) -> Hotwords:
+        """Phrases encoded for the model, away from the event loop: a thousand take a while. UsageError for
+        phrases that cannot be used."""
+        return await asyncio.to_thread(self.engine.hotwords, phrases)
+
     async def drain(self, timeout_s: float) -> bool:
         """Refuses new sessions and waits for the open ones to say their last words; whether all did in
         time."""
         self.draining.set()
         try:
-            await asyncio.wait_for(self._empty.wait(), timeout_s)
+            await within(timeout_s, self._empty.wait())
         except asyncio.TimeoutError:
             log.warning("%d sessions did not end within %g s", len(self._sessions), timeout_s)
             return False

@@ -70,6 +70,7 @@ class Lane:
     name: str
     delay_tokens: int
     deliver: Deliver
+    bias: Any = None  # native prefix tree of hotwords
     queue: deque[PcmArray | tuple[Mark, float]] = field(default_factory=deque)
     queued_samples: int = 0
     waiting_events: int = 0  # delivered, not yet taken by the client's side

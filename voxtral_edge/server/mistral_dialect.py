@@ -65,7 +65,10 @@ class MistralConnection(Connection):
         if self.session.started:
             raise DialectError("invalid_value", "the session is fixed once audio has been sent")
         settings = updated(self._settings, value)
-        self.session.configure(delay_tokens=delay_tokens(settings.delay_ms), decoder=settings.decoder())
+        hotwords = await self.hub.hotwords(list(settings.context_bias))
+        self.session.configure(
+            delay_tokens=delay_tokens(settings.delay_ms), decoder=settings.decoder(), hotwords=hotwords
+        )
         self._settings = settings
         await self._send_session("session.updated")
 

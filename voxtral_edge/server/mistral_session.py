@@ -22,7 +22,6 @@ _FIELDS = (
 # Features of Mistral's own service that this model and server do not have. Off values are accepted.
 _ABSENT = {
     "diarize": "speakers are not told apart",
-    "context_bias": "words cannot be favoured",
     "speaker_references": "speakers are not told apart",
     "turn_detection": "there is no semantic model of turns",
 }
@@ -36,6 +35,7 @@ class MistralSettings:
     rate_hz: int = 16000
     delay_ms: int = 480
     language: str | None = None
+    context_bias: tuple[str, ...] = ()
 
     def decoder(self) -> PcmDecoder:
         """A decoder for the format."""
@@ -51,6 +51,8 @@ class MistralSettings:
         }
         if self.language is not None:
             shown["language"] = self.language
+        if self.context_bias:
+            shown["context_bias"] = list(self.context_bias)
         return shown
 
 
@@ -80,6 +82,11 @@ def updated(settings: MistralSettings, session: Any) -> MistralSettings:
         if not isinstance(language, str) or len(language) > 16:
             raise DialectError("invalid_value", "language must be a code such as en")
         settings = replace(settings, language=language)
+    phrases = session.get("context_bias")
+    if phrases is not None:
+        if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
+            raise DialectError("invalid_value", "context_bias must be a list of strings")
+        settings = replace(settings, context_bias=tuple(phrases))
     return settings
 
 

@@ -42,7 +42,7 @@ class OpenAiConnection(Connection):
         self._reported_s = 0.0  # audio of this utterance that earlier items have reported
         self._open_audio = False  # audio since the last commit
         self._commits = 0  # utterances that were ended and not reported
-        self._apply(self._settings)
+        session.configure(decoder=self._settings.decoder())
 
     async def on_message(self, message: dict[str, Any]) -> None:
         kind = message.get("type")
@@ -110,21 +110,21 @@ class OpenAiConnection(Connection):
     async def _update(self, message: dict[str, Any], beta: bool) -> None:
         session = from_beta(message.get("session")) if beta else message.get("session")
         settings = updated(self._settings, session, self.hub)
-        self._apply(settings)
+        await self._apply(settings)
         name = "transcription_session.updated" if beta else "session.updated"
         await self._send(name, session=self._shown())
 
-    def _apply(self, settings: Settings) -> None:
-        """The format and the delay are fixed by the first audio; setting them to what they are is allowed."""
-        old, changed = self._settings, not self.session.started
-        if not changed:
-            fixed = ("encoding", "rate_hz", "delay", "turns")
-            for name in fixed:
-                if getattr(old, name) != getattr(settings, name):
+    async def _apply(self, settings: Settings) -> None:
+        """Most settings are fixed by the first audio; setting them to what they are is allowed."""
+        if self.session.started:
+            for name in ("encoding", "rate_hz", "delay", "turns", "keywords"):
+                if getattr(self._settings, name) != getattr(settings, name):
                     raise DialectError("invalid_value", f"{name} cannot be changed after audio was sent")
         else:
             self.session.configure(
-                delay_tokens=settings.delay_tokens(self._default_delay), decoder=settings.decoder()
+                delay_tokens=settings.delay_tokens(self._default_delay),
+                decoder=settings.decoder(),
+                hotwords=await self.hub.hotwords(list(settings.keywords)),
             )
             turns = settings.turns
             self._turns = TurnDetector(turns.silence_ms, turns.padding_ms) if turns else None

@@ -39,6 +39,7 @@ class Settings:
     language: str | None = None
     delay: str | None = None
     turns: TurnDetection | None = None
+    keywords: tuple[str, ...] = ()
 
     def decoder(self) -> PcmDecoder:
         """A decoder for the format."""
@@ -57,6 +58,8 @@ class Settings:
         transcription: dict[str, Any] = {"model": self.model or model}
         if self.language:
             transcription["language"] = self.language
+        if self.keywords:
+            transcription["keywords"] = list(self.keywords)
         if self.delay:
             transcription["delay"] = self.delay
         turns = self.turns and {
@@ -152,7 +155,7 @@ def _with_format(settings: Settings, value: Any) -> Settings:
 def _with_transcription(settings: Settings, value: Any, hub: Hub) -> Settings:
     where = "session.audio.input.transcription"
     value = _fields(value, where, ("model", "language", "languages", "prompt", "keywords", "delay"))
-    for name in ("prompt", "keywords", "languages"):
+    for name in ("prompt", "languages"):
         if value.get(name):
             raise _invalid(f"{where}.{name}", f"{name} has no effect on this model; leave it out")
     model = value.get("model")
@@ -168,8 +171,12 @@ def _with_transcription(settings: Settings, value: Any, hub: Hub) -> Settings:
     delay = value.get("delay")
     if delay is not None and (not isinstance(delay, str) or delay not in DELAYS_MS):
         raise _invalid(f"{where}.delay", f"send one of: {', '.join(DELAYS_MS)}")
+    keywords = value.get("keywords") or []
+    if not isinstance(keywords, list) or not all(isinstance(word, str) for word in keywords):
+        raise _invalid(f"{where}.keywords", "send a list of strings")
     return replace(
         settings,
+        keywords=tuple(keywords),
         model=model or settings.model,
         language=language or settings.language,
         delay=delay or settings.delay,

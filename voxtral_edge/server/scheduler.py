@@ -61,10 +61,10 @@ class Scheduler:
         stuck = self._in_round and time.monotonic() - self._last_round > stuck_after_s
         return self._thread.is_alive() and not stuck
 
-    def open(self, name: str, delay_tokens: int, deliver: Deliver) -> Lane:
+    def open(self, name: str, delay_tokens: int, deliver: Deliver, bias: Any = None) -> Lane:
         """A new lane. `deliver` is called in the scheduler's thread with every step and must not block. The
         stream is made with the lane's first work."""
-        lane = Lane(name, delay_tokens, deliver)
+        lane = Lane(name, delay_tokens, deliver, bias)
         with self._changed:
             self._lanes.append(lane)
         return lane
@@ -120,7 +120,11 @@ class Scheduler:
                 if self._stopping:
                     break
             self._last_round, self._in_round = time.monotonic(), True
-            self._round(work)
+            try:
+                self._round(work)
+            except Exception as error:  # whatever it was, the sessions of other rounds go on
+                for lane, _, _ in work:
+                    self._fail(lane, error)
             self._in_round = False
         self._lanes.clear()
 
@@ -128,6 +132,7 @@ class Scheduler:
         """What every lane that may run has to do now; and if nothing, when to look again."""
         now = time.monotonic()
         work: list[Work] = []
+        failed: list[tuple[Lane, Exception]] = []
         wait_s: float | None = None
         most = ALONE_SAMPLES if len(self._lanes) == 1 else SHARED_SAMPLES
         for lane in self._lanes:
@@ -137,8 +142,12 @@ class Scheduler:
             if due_in > 0:
                 wait_s = due_in if wait_s is None else min(wait_s, due_in)
                 continue
-            pcm, mark = lane.take(most)
-            work.append((lane, pcm, mark))
+            try:
+                work.append((lane, *lane.take(most)))
+            except Exception as error:
+                failed.append((lane, error))
+        for lane, reason in failed:
+            self._fail(lane, reason)
         if work:
             self._metrics.lag.set(max(lane.queued_samples for lane in self._lanes) / SAMPLE_RATE_HZ)
         return work, wait_s
@@ -148,7 +157,8 @@ class Scheduler:
         for lane, pcm, mark in work:
             try:
                 if lane.stream is None:
-                    lane.stream = self._engine.core_stream(lane.delay_tokens, keep_history=False)
+                    options = {} if lane.bias is None else {"bias": lane.bias}
+                    lane.stream = self._engine.core_stream(lane.delay_tokens, keep_history=False, **options)
                 if mark is Mark.RESTART:
                     lane.stream.reset()
                     lane.generated_tokens = lane.heard_samples = 0
@@ -164,10 +174,12 @@ class Scheduler:
         seconds = time.perf_counter() - begin
         steps = []
         for (lane, pcm, mark), result in zip(ready, results, strict=True):
-            if isinstance(result, Exception):
-                self._fail(lane, result)
-            else:
+            try:
+                if isinstance(result, Exception):
+                    raise result
                 steps.append((lane, self._step(lane, pcm, mark, result, seconds)))
+            except Exception as error:
+                self._fail(lane, error)
         self._observe(seconds, [step for _, step in steps])
         for lane, step in steps:
             self._deliver(lane, step)
@@ -176,13 +188,16 @@ class Scheduler:
         """Event dicts, or the exception, of each piece of work."""
         items = [(lane.stream, pcm, mark.value if mark else "feed") for lane, pcm, mark in work]
         try:
-            return list(native_module().run_streams(items))
+            return self._run_native(items)
         except (UsageError, AudioFormatError) as error:
             # Refused before anything ran: find out whose fault it is.
             return [error] if len(items) == 1 else [self._run_streams([piece])[0] for piece in work]
         except Exception as error:
             # Somewhere in a shared pass: no stream in it can be trusted any more.
             return [error] * len(items)
+
+    def _run_native(self, items: list[tuple[Any, PcmArray | None, str]]) -> list[Any]:
+        return list(native_module().run_streams(items))
 
     def _step(
         self,
@@ -222,7 +237,9 @@ class Scheduler:
             self._fail(lane, error)
 
     def _fail(self, lane: Lane, error: Exception) -> None:
-        """Ends one lane; the others go on."""
+        """Ends one lane; the others go on. Harmless for one that has ended."""
+        if lane.closed:
+            return
         error_id = "err_" + secrets.token_hex(6)
         log.error("session %s failed, error id %s", lane.name, error_id, exc_info=error)
         self._metrics.failures.inc()

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from voxtral_edge.errors import UsageError
 from voxtral_edge.server.errors import error_response, refuse_websocket
+from voxtral_edge.server.limits import Limits
 from voxtral_edge.server.metrics import Metrics
 
 TOKEN_VARIABLE = "VOXTRAL_EDGE_TOKEN"
@@ -70,7 +71,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware: 401 without the token, 403 for pages of other sites.
+    """ASGI middleware: 401 without the token, 403 for pages of other sites, 431 for long headers.
 
     A browser lets any page open a WebSocket to 127.0.0.1. So a request that carries an Origin must come from
     the host it talks to (or from `origins`), and without a token the Host must be a name of this machine:
@@ -78,12 +79,19 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, token: str | None, host: str, origins: Iterable[str] = ()
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        token: str | None,
+        host: str,
+        origins: Iterable[str] = (),
+        header_bytes: int = Limits.header_bytes,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._token = token.encode() if token else None
         self._host = host
+        self._header_bytes = header_bytes
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,6 +107,10 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
+        # h11 bounds only what it must keep between two reads; headers that come in one piece may be longer.
+        if sum(len(name) + len(value) for name, value in headers.raw) > self._header_bytes:
+            self._metrics.rejected.labels("headers").inc()
+            return error_response(431, f"the headers are longer than {self._header_bytes} bytes")
         if not self._origin_allowed(headers):
             self._metrics.rejected.labels("origin").inc()
             return error_response(

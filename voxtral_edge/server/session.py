@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from voxtral_edge.audio import SAMPLE_RATE_HZ, PcmArray
 from voxtral_edge.errors import UsageError
 from voxtral_edge.events import Event, SegmentEvent, TextEvent, WordEvent
+from voxtral_edge.hotwords import Hotwords
 from voxtral_edge.server.lane import Failure, Lane, Mark, Step
 from voxtral_edge.server.pcm import PcmDecoder
 from voxtral_edge.server.scheduler import Scheduler
@@ -76,6 +77,7 @@ class Session:
         self._left_pad_tokens = left_pad_tokens
         self._on_close = on_close
         self._delay_tokens = 0
+        self._hotwords: Hotwords | None = None
         self._lane: Lane | None = None
         self._loop = asyncio.get_running_loop()
         self._steps: deque[Step] = deque()
@@ -111,10 +113,18 @@ class Session:
         """BOS, left padding and the delay's pads (specification §6)."""
         return 1 + self._left_pad_tokens + self._delay_tokens
 
-    def configure(self, *, delay_tokens: int | None = None, decoder: PcmDecoder | None = None) -> None:
-        """Sets delay and audio format; UsageError once audio has been sent."""
+    def configure(
+        self,
+        *,
+        delay_tokens: int | None = None,
+        decoder: PcmDecoder | None = None,
+        hotwords: Hotwords | None = None,
+    ) -> None:
+        """Sets delay, audio format and hotwords; UsageError once audio has been sent."""
         if self.started:
-            raise UsageError("the audio format and the delay are fixed once audio has been sent")
+            raise UsageError("audio format, delay and hotwords are fixed once audio has been sent")
+        if hotwords is not None:
+            self._hotwords = hotwords
         if delay_tokens is not None:
             self._delay_tokens = delay_tokens
         if decoder is not None:
@@ -185,7 +195,8 @@ class Session:
 
     def _open_lane(self) -> Lane:
         if self._lane is None:
-            self._lane = self._scheduler.open(self.name, self._delay_tokens, self._from_scheduler)
+            bias = self._hotwords.tree if self._hotwords is not None else None
+            self._lane = self._scheduler.open(self.name, self._delay_tokens, self._from_scheduler, bias)
         return self._lane
 
     def _from_scheduler(self, step: Step) -> None:

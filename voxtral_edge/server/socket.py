@@ -11,6 +11,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from voxtral_edge.server.limits import Limits
+from voxtral_edge.server.patience import within
 
 # RFC 6455 close codes, and 1013 ("try again later") of its registry.
 CLOSE_NORMAL, CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TOO_BIG, CLOSE_INTERNAL = 1000, 1001, 1008, 1009, 1011
@@ -47,7 +48,7 @@ class JsonSocket:
         wait_s = self._limits.idle_s if self._received else self._limits.first_message_s
         while True:
             try:
-                message = await asyncio.wait_for(self._websocket.receive(), wait_s)
+                message = await within(wait_s, self._websocket.receive())
                 break
             except asyncio.TimeoutError:
                 if not busy():
@@ -74,7 +75,7 @@ class JsonSocket:
         """Sends one message. ClientGoneError if the client is gone or takes nothing for too long."""
         text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
         try:
-            await asyncio.wait_for(self._websocket.send_text(text), self._limits.send_s)
+            await within(self._limits.send_s, self._websocket.send_text(text))
         except asyncio.TimeoutError:
             raise ClientGoneError from None
         except (WebSocketDisconnect, RuntimeError, OSError):  # RuntimeError: after a close
@@ -87,4 +88,4 @@ class JsonSocket:
         # A control frame carries 125 bytes, two of them the code.
         shown = reason.encode()[:120].decode(errors="ignore")
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._websocket.close(code, shown), 1.0)
+            await within(1.0, self._websocket.close(code, shown))

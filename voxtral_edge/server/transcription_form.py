@@ -20,7 +20,6 @@ _TRUE, _FALSE = ("true", "1"), ("false", "0", "")
 # Parameters of OpenAI's that would have no effect here, and why. Their neutral values are accepted.
 _WITHOUT_EFFECT = {
     "prompt": "the model takes no prompt",
-    "keywords": "words cannot be favoured",
     "languages": "the model finds the language itself",
     "include": "log probabilities of tokens are not available; verbose_json has a probability per word",
     "known_speaker_names": "speakers are not told apart",
@@ -40,6 +39,7 @@ class TranscriptionRequest:
     granularities: frozenset[str]
     language: str | None
     delay_tokens: int
+    keywords: tuple[str, ...]
 
 
 def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
@@ -67,15 +67,17 @@ def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
     if language is not None and len(language) > 16:
         raise RequestError(400, "language must be a code such as en", param="language")
     tokens = _delay(fields.text("delay_ms"), hub)
+    keywords = tuple(word for word in fields.all("keywords") if word)
     fields.refuse_rest()
     return TranscriptionRequest(
-        file,
-        model,
-        response_format,
-        stream,
-        granularities or frozenset(["segment"]),
-        language or None,
-        tokens,
+        file=file,
+        model=model,
+        response_format=response_format,
+        stream=stream,
+        granularities=granularities or frozenset(["segment"]),
+        language=language or None,
+        delay_tokens=tokens,
+        keywords=keywords,
     )
 
 

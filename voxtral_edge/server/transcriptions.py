@@ -14,8 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from voxtral_edge.audio import AudioFile
-from voxtral_edge.errors import AudioFormatError, VoxtralEdgeError
+from voxtral_edge.errors import AudioFormatError, UsageError
+from voxtral_edge.hotwords import Hotwords
 from voxtral_edge.results import Transcript, Word, segments_from_words
 from voxtral_edge.server.errors import RequestError, error_response
 from voxtral_edge.server.event_stream import EventStream
@@ -23,7 +23,7 @@ from voxtral_edge.server.hub import BusyError, Hub
 from voxtral_edge.server.session import Session, Update
 from voxtral_edge.server.transcription_form import read_form
 from voxtral_edge.server.transcription_formats import respond, token_usage
-from voxtral_edge.server.upload import read_multipart, store
+from voxtral_edge.server.upload import UploadedAudio, read_multipart, store
 
 log = logging.getLogger("voxtral_edge.server")
 
@@ -64,11 +64,11 @@ async def _serve(request: Request, hub: Hub) -> Response:
         form = await read_multipart(request, hub.limits)
         stack.callback(_close_files, form)
         asked = read_form(form, hub)
-        session.configure(delay_tokens=asked.delay_tokens)
+        session.configure(delay_tokens=asked.delay_tokens, hotwords=await _hotwords(hub, asked.keywords))
         path = await run_in_threadpool(store, asked.file, stack)
-        file = await _opened(path, asked.file.filename or "file")
+        file = await run_in_threadpool(UploadedAudio, path, asked.file.filename or "file")
         stack.callback(file.close)
-        job = _Job(hub, session, file, path, asked.file.filename or "file")
+        job = _Job(hub, session, file)
         if asked.stream:
             # The response runs after this function has returned; it closes everything when it ends.
             return EventStream(_stream_body(job), hub.limits.send_s, stack.pop_all())
@@ -78,11 +78,10 @@ async def _serve(request: Request, hub: Hub) -> Response:
 class _Job:
     """One file through one session."""
 
-    def __init__(self, hub: Hub, session: Session, file: AudioFile, path: str, name: str) -> None:
+    def __init__(self, hub: Hub, session: Session, file: UploadedAudio) -> None:
         self._hub = hub
         self.session = session
         self._file = file
-        self._path, self._name = path, name
         self.generated_tokens = 0
 
     async def run(self, on_text: OnText | None = None) -> Transcript:
@@ -105,7 +104,7 @@ class _Job:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
         segments = segments_from_words(words, text, marks, heard_s)
-        return Transcript(text, words, segments, [], heard_s, None, list(self._file.warnings))
+        return Transcript(text, words, segments, [], heard_s, None, self._file.warnings)
 
     async def _updates(self, feeding: asyncio.Future[None]) -> Any:
         """The session's updates, unless feeding, the session or the server ends first."""
@@ -141,14 +140,7 @@ class _Job:
         await asyncio.sleep(self._hub.limits.drain_s * _DRAIN_SHARE)
 
     async def _feed(self) -> None:
-        blocks = self._file.blocks()
-        while True:
-            try:
-                block = await run_in_threadpool(next, blocks, None)
-            except VoxtralEdgeError as error:
-                raise AudioFormatError(str(error).replace(self._path, self._name)) from None
-            if block is None:
-                break
+        while (block := await run_in_threadpool(self._file.read)) is not None:
             await self.session.send_pcm(block)
         self.session.finish()
 
@@ -157,11 +149,11 @@ class _SessionFailedError(Exception):
     """The scheduler gave the session up."""
 
 
-async def _opened(path: str, name: str) -> AudioFile:
+async def _hotwords(hub: Hub, keywords: tuple[str, ...]) -> Hotwords:
     try:
-        return await run_in_threadpool(AudioFile, path)
-    except AudioFormatError as error:
-        raise AudioFormatError(str(error).replace(path, name)) from None
+        return await hub.hotwords(list(keywords))
+    except UsageError as error:
+        raise RequestError(400, str(error), param="keywords") from None
 
 
 def _stream_body(job: _Job) -> Callable[[Callable[[dict[str, Any]], Awaitable[None]]], Awaitable[None]]:

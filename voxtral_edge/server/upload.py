@@ -6,16 +6,26 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import threading
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import Message
 
+from voxtral_edge.audio import AudioFile
+from voxtral_edge.errors import AudioFormatError
 from voxtral_edge.server.errors import RequestError
 from voxtral_edge.server.limits import Limits
+from voxtral_edge.server.patience import within
+
+Result = TypeVar("Result")
 
 _COPY_BYTES = 1 << 20
 
@@ -59,7 +69,7 @@ class _Bounded:
     async def __call__(self) -> Message:
         wait_s = self._deadline - asyncio.get_running_loop().time()
         try:
-            message = await asyncio.wait_for(self._receive(), max(0.0, wait_s))
+            message = await within(max(0.0, wait_s), self._receive())
         except asyncio.TimeoutError:
             raise RequestError(408, f"the body did not arrive within {self._limits.upload_s:g} s") from None
         self._left -= len(message.get("body", b""))
@@ -70,6 +80,44 @@ class _Bounded:
 
 def _too_large(limits: Limits) -> RequestError:
     return RequestError(413, f"the body is larger than {limits.upload_bytes} bytes; send shorter recordings")
+
+
+class UploadedAudio:
+    """An audio file that worker threads read while the event loop may close it. libsndfile crashes when a
+    file is closed under a read, and a cancelled task does not wait for its thread: so the two exclude each
+    other.
+
+    AudioFormatError as from AudioFile, with the name that the client gave instead of the path.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        self._path, self._name = path, name
+        self._lock = threading.Lock()
+        self._closed = False
+        self._file = self._renamed(lambda: AudioFile(path))
+        self._blocks = self._file.blocks()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was odd about the audio."""
+        return [warning.replace(self._path, self._name) for warning in self._file.warnings]
+
+    def read(self) -> NDArray[np.float32] | None:
+        """The next block; None at the end, and after `close`."""
+        with self._lock:
+            return None if self._closed else self._renamed(lambda: next(self._blocks, None))
+
+    def close(self) -> None:
+        """Waits for a read that runs, then closes."""
+        with self._lock:
+            self._closed = True
+            self._file.close()
+
+    def _renamed(self, act: Callable[[], Result]) -> Result:
+        try:
+            return act()
+        except AudioFormatError as error:
+            raise AudioFormatError(str(error).replace(self._path, self._name)) from None
 
 
 def store(upload: UploadFile, stack: ExitStack) -> str:

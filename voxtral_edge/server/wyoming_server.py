@@ -24,7 +24,9 @@ from wyoming.ping import Ping, Pong
 
 from voxtral_edge import __version__
 from voxtral_edge.errors import VoxtralEdgeError
+from voxtral_edge.hotwords import DEFAULT_WEIGHT
 from voxtral_edge.server.hub import BusyError, Hub
+from voxtral_edge.server.patience import within
 from voxtral_edge.server.pcm import PcmDecoder
 from voxtral_edge.server.session import Session
 from voxtral_edge.server.wyoming_events import WyomingFormatError, read_event
@@ -32,6 +34,8 @@ from voxtral_edge.server.wyoming_events import WyomingFormatError, read_event
 log = logging.getLogger("voxtral_edge.server")
 
 _ENCODINGS = {2: "pcm_s16le", 4: "pcm_s32le"}
+# The protocol gives names priority over terms.
+_NAME_WEIGHT = 1.5 * DEFAULT_WEIGHT
 _ATTRIBUTION = Attribution(name="voxtral-edge", url="")
 
 
@@ -63,6 +67,7 @@ class _Client:
         self._session: Session | None = None
         self._format: tuple[int, int, int] | None = None
         self._language: str | None = None
+        self._phrases: list[tuple[str, float]] = []
         self._sending: asyncio.Future[None] | None = None
         self._writing = asyncio.Lock()
 
@@ -131,8 +136,7 @@ class _Client:
         elif Ping.is_type(event.type):
             await self._write(Pong(text=Ping.from_event(event).text))
         elif Transcribe.is_type(event.type):
-            language = event.data.get("language")
-            self._language = language if isinstance(language, str) and len(language) <= 16 else None
+            self._transcribe(event)
         elif AudioStart.is_type(event.type):
             await self._begin(event)
         elif AudioChunk.is_type(event.type):
@@ -143,6 +147,17 @@ class _Client:
             await self._finish()
         # Other events are dropped: servers are expected to, since the protocol grows.
 
+    def _transcribe(self, event: Event) -> None:
+        """What the next utterances should be heard as."""
+        language = event.data.get("language")
+        self._language = language if isinstance(language, str) and len(language) <= 16 else None
+        self._phrases = []
+        for name, weight in (("transcript_terms", DEFAULT_WEIGHT), ("transcript_names", _NAME_WEIGHT)):
+            phrases = event.data.get(name) or []
+            if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
+                raise WyomingFormatError(f"{name} must be a list of strings")
+            self._phrases += [(phrase, weight) for phrase in phrases if phrase.strip()]
+
     async def _begin(self, event: Event) -> None:
         await self._end_session()
         session = self._hub.open("wyoming")
@@ -151,7 +166,10 @@ class _Client:
         rate_hz, width, channels = self._format
         if width not in _ENCODINGS:
             raise WyomingFormatError(f"samples of {width} bytes; send {' or '.join(map(str, _ENCODINGS))}")
-        session.configure(decoder=PcmDecoder(_ENCODINGS[width], rate_hz, channels))
+        session.configure(
+            decoder=PcmDecoder(_ENCODINGS[width], rate_hz, channels),
+            hotwords=await self._hub.hotwords(self._phrases),
+        )
         await self._write(TranscriptStart(language=self._language))
         self._sending = asyncio.ensure_future(self._send_text(session))
 
@@ -202,7 +220,7 @@ class _Client:
     async def _write(self, event: Eventable) -> None:
         """ConnectionError if the client is gone, TimeoutError if it takes nothing."""
         async with self._writing:
-            await asyncio.wait_for(async_write_event(event.event(), self._writer), self._hub.limits.send_s)
+            await within(self._hub.limits.send_s, async_write_event(event.event(), self._writer))
 
     async def _try_error(self, text: str, code: str) -> None:
         with contextlib.suppress(ConnectionError, asyncio.TimeoutError):
