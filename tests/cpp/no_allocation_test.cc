@@ -22,8 +22,9 @@ void count() {
 
 }  // namespace
 
-// With glibc every allocation passes here, whoever makes it. Sanitizers have their own malloc: there operator new counts.
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// With glibc every allocation passes here, whoever makes it. Sanitizers have their own malloc, and a static libc (the
+// cross build) does not let go of its own: there operator new counts.
+#if defined(__GLIBC__) && defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 extern "C" {
 void* __libc_malloc(std::size_t);
 void* __libc_calloc(std::size_t, std::size_t);

@@ -17,6 +17,7 @@ from voxtral_edge.export import Checkpoint, export_package
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO_CHECKPOINT = ROOT / "checkpoints" / "tiny-en"
+SAMPLES = ROOT / "samples"
 TOLERANCES = ROOT / "tests" / "golden" / "tolerances"
 
 Trace = dict[str, Any]

@@ -1,0 +1,70 @@
+"""Real speech to measure the demo model on: the evaluation set where one is at hand, else the bundled recordings.
+
+The evaluation set is not part of the project: VOXTRAL_EDGE_EVAL names its folder (eval.jsonl with "path", "text" and
+"source" per line; optionally transformers_hyps.json), or it lies in ../shared/tiny-model/eval beside the checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from voxtral_edge.audio import read_audio
+
+ROOT = Path(__file__).resolve().parents[2]
+# What the demo model was trained for; the other sources of the list are for larger models.
+DIGITS = "fsdd_strings_8khz"
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording: `name` is its path in the list, pcm float32 16 kHz mono."""
+
+    name: str
+    text: str
+    source: str
+    pcm: np.ndarray
+
+
+def evaluation_folder() -> Path | None:
+    """The folder of the evaluation set, or None. A VOXTRAL_EDGE_EVAL that points nowhere is an error."""
+    named = os.environ.get("VOXTRAL_EDGE_EVAL")
+    if named:
+        folder = Path(named)
+        if not (folder / "eval.jsonl").is_file():
+            raise FileNotFoundError(f"VOXTRAL_EDGE_EVAL={named}: holds no eval.jsonl")
+        return folder
+    folder = ROOT.parent / "shared" / "tiny-model" / "eval"
+    return folder if (folder / "eval.jsonl").is_file() else None
+
+
+def transformers_transcripts() -> dict[str, dict[str, str]]:
+    """Recording -> delay in ms -> what transformers' fp32 model wrote; empty where the set brings none."""
+    folder = evaluation_folder()
+    file = folder / "transformers_hyps.json" if folder else None
+    if file is None or not file.is_file():
+        return {}
+    return {name: entry["hyps"] for name, entry in json.loads(file.read_text(encoding="utf-8")).items()}
+
+
+@cache
+def utterances(most: int | None = None) -> tuple[str, list[Utterance]]:
+    """(what was used, recordings): digit strings of the evaluation set, at most `most`, else the bundled samples."""
+    folder = evaluation_folder()
+    clips: list[Utterance] = []
+    if folder is None:
+        listing = json.loads((ROOT / "samples" / "samples.json").read_text(encoding="utf-8"))["samples"]
+        for row in listing:
+            clips.append(Utterance(row["file"], row["text"], "samples", read_audio(ROOT / "samples" / row["file"])))
+    else:
+        for line in (folder / "eval.jsonl").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if row["source"] == DIGITS and (most is None or len(clips) < most):
+                clips.append(Utterance(row["path"], row["text"], DIGITS, read_audio(folder / row["path"])))
+    assert clips, "no recording to measure on"
+    return ("bundled samples" if folder is None else DIGITS), clips
