@@ -40,6 +40,12 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
           static_cast<double>(config().audio.samples_per_token) / static_cast<double>(config().audio.sample_rate_hz),
           static_cast<double>(config().audio.sample_rate_hz)) {
   const ModelConfig& c = config();
+  for (const std::uint32_t id : options.replayed_ids) {
+    if (id >= c.tokens.vocab_size) {
+      throw Error(ErrorCode::usage, "replayed_ids: " + std::to_string(id) + " is no token of this model; ids are 0 .. " +
+                                        std::to_string(c.tokens.vocab_size - 1));
+    }
+  }
   mel_.resize(batch_tokens_ * c.audio.mel_frames_per_token * c.encoder.mel_bins);
   embeddings_.resize((batch_tokens_ + max_drafts_) * c.decoder.width);
   previous_ids_.resize(batch_tokens_ + max_drafts_ + 1);
@@ -260,7 +266,11 @@ void Stream::keep_logits(std::size_t result) {
 
 // The model's choice, moved by the biaser between text tokens only.
 TokenChoice Stream::choose(std::size_t result) const {
-  const TokenChoice choice = choices_[result];
+  TokenChoice choice = choices_[result];
+  if (!options_.replayed_ids.empty()) {
+    choice.id = options_.replayed_ids[stats_.generated_tokens % options_.replayed_ids.size()];
+    return choice;
+  }
   if (!biaser_ || tokenizer_->is_special(choice.id)) return choice;
   return biaser_->choose(choice, &logits_[result * config().decoder.vocab_size], text_started_);
 }

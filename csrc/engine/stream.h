@@ -31,6 +31,7 @@ struct StreamOptions {
   bool stop_at_eos = false;                // offline reference behaviour; a live stream goes on after EOS
   bool keep_history = true;                // token_ids() and text(); off: constant memory, no allocation per step
   bool trace = false;                      // keep every intermediate (StreamTrace)
+  std::vector<std::uint32_t> replayed_ids;  // benchmarks: tokens to take, over and over, in place of the model's own
   bool assume_full_cache = false;  // benchmarks: cost of full attention windows from the start; text means nothing
 };
 
