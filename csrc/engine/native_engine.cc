@@ -103,6 +103,10 @@ NativeEngine::NativeEngine(std::shared_ptr<const Package> package, const NativeE
   }
   WeightLoader loader(*package_, executor_.pool(), options.progress);
   weights_ = std::make_unique<Weights>(loader, config(), threads);
+  // Read again when a delay is first asked for; read here so that a damaged package fails on loading.
+  for (std::size_t i = 0; i < config().decoder.layers; ++i) {
+    for (const char* name : {"delay.linear1.weight", "delay.linear2.weight"}) loader.vector(layer_name("decoder", i, name));
+  }
   const std::size_t widest = std::max(config().encoder.width, config().decoder.width);
   rows_.reserve(kMaxPassRows);
   residual_.resize(kMaxPassRows * widest);
