@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import source_export  # noqa: F401 - makes voxtral_edge.export importable from a
 from bench_testing import SCHEMA, check_schema, measured
 from front_door import ROOT, run_cli, sample
 from voxtral_edge.export import export_package
-from voxtral_edge.export.synthetic import SyntheticCheckpoint
+from voxtral_edge.export.synthetic import SYNTHETIC_MODELS, SyntheticCheckpoint
 
 import voxtral_edge as ve
 from voxtral_edge.bench import environment, markdown, memory, report, runner, speech
@@ -26,6 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "windows full": {"kv_full": True, "seconds": 1.0},
     "two runs": {"runs": 2, "seconds": 1.0},
     "onnxruntime": {"engine": "onnxruntime", "seconds": 1.0},
+    "replayed tokens": {"replay": "tiny-en", "mode": "file", "audio": str(sample("zero-to-nine.wav"))},
     "a recording": {"audio": str(sample("pin.ogg")), "seconds": 1.0},
 }
 
@@ -83,6 +85,22 @@ def test_a_recording_is_decoded_whole() -> None:
     assert result["file"]["audio_s"] == 4.0 and result["step_ms"] is None
     assert result["counters"]["fed_samples"] == 4 * 16000
     assert result["file"]["tokens_per_encode_pass"] > 2  # batched
+
+
+def test_replayed_tokens_are_guessed_as_on_speech(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights with the demo model's tokens share decode passes exactly as the demo model does."""
+    tiny = SYNTHETIC_MODELS["tiny"]
+    vocabulary = {"vocab_size": 2048}  # as many tokens as the demo model
+    decoder, tokens = replace(tiny.decoder, **vocabulary), replace(tiny.tokens, **vocabulary)
+    monkeypatch.setitem(SYNTHETIC_MODELS, "tiny", replace(tiny, decoder=decoder, tokens=tokens))
+    export_package(SyntheticCheckpoint("tiny"), tmp_path / "package", precision="int8")
+    audio = {"audio": str(sample("zero-to-nine.wav")), "mode": "file", "seconds": 6.0}
+    demo = measured(**audio)
+    random = measured(**audio, model=str(tmp_path / "package"))
+    replayed = measured(**audio, model=str(tmp_path / "package"), replay="tiny-en")
+    assert demo["file"]["tokens_per_decode_pass"] == replayed["file"]["tokens_per_decode_pass"]
+    assert random["file"]["tokens_per_decode_pass"] != replayed["file"]["tokens_per_decode_pass"]
+    assert replayed["audio"]["replayed"]["model"] == "tiny-en"
 
 
 def test_runs_are_all_kept_and_the_median_one_shown() -> None:

@@ -46,6 +46,7 @@ _VARIED: dict[str, Any] = {
     "source": lambda r: r["git_revision"],
     "version": lambda r: r["software"]["voxtral_edge"],
     "audio": lambda r: (r["audio"]["kind"], r["audio"]["name"]),
+    "replayed tokens": lambda r: (r["audio"]["replayed"] or {}).get("model"),
     "seconds": lambda r: r["audio"]["seconds"],
     "kernel": lambda r: r["machine"]["kernel"],
     "governor": lambda r: r["machine"]["governor"],

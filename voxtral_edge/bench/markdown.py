@@ -83,6 +83,8 @@ def run_line(result: Mapping[str, Any]) -> str:
         f"attention windows {result['kv']}",
         f"delay {result['delay_ms']} ms",
     ]
+    if replayed := result["audio"]["replayed"]:
+        parts.append(f"tokens as {replayed['model']} chooses them")
     if len(result["runs"]) > 1:
         parts.append(f"median of {len(result['runs'])} runs")
     return ", ".join(parts)

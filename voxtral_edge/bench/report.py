@@ -153,7 +153,7 @@ def _floor(measured: Measured, chosen: Repetition, read_gbps: float) -> dict[str
             "encoder_kv": kinds[0],
             "decoder_kv": kinds[1],
         },
-        "floor_ms": round(traffic.floor_ms(cost["total"], read_gbps), 4),
+        "floor_ms": round(traffic.floor_ms(cost["total"], read_gbps), 6),
         # A model that fits the cache is not read from memory at all: the floor says nothing about it.
         "memory_bound": None if cache_mb is None else cost["total"] > 2 * cache_mb * 1e6,
     }
@@ -175,7 +175,7 @@ def _live(measured: Measured, chosen: Repetition, run: LiveRun, so_far: dict[str
             round(step_ms["p50"] / traffic.floor_ms(total, bandwidth[name]), 4) for name in ("min", "max")
         ],
         "achieved_gbps": round(total / step_ms["p50"] / 1e6, 3),
-        "rtf": round(rtf, 5),
+        "rtf": round(rtf, 7),
         "rtfx": round(1.0 / rtf, 3),
         "clock": "wall" if run.paced else "virtual",
         "deadline_miss_rate": round(float(np.mean(missed)), 6),
@@ -204,7 +204,7 @@ def _file(run: FileRun, so_far: dict[str, Any]) -> dict[str, Any]:
     return {
         "step_ms": None,
         "stage_ms": None,
-        "rtf": round(run.rtf, 5),
+        "rtf": round(run.rtf, 7),
         "rtfx": round(1.0 / run.rtf, 3),
         "file": {
             "audio_s": round(run.audio_s, 3),
@@ -253,11 +253,11 @@ def _run_summary(measured: Measured, repetition: Repetition) -> dict[str, Any]:
     if isinstance(run, LiveRun):
         return {
             **shared,
-            "rtf": round(run.rtf(measured.step_s), 5),
+            "rtf": round(run.rtf(measured.step_s), 7),
             "step_ms": measures.summary(run.step_ms),
             "deadline_miss_rate": round(float(np.mean(run.missed(measured.step_s))), 6),
         }
-    return {**shared, "rtf": round(run.rtf, 5), "step_ms": None, "deadline_miss_rate": None}
+    return {**shared, "rtf": round(run.rtf, 7), "step_ms": None, "deadline_miss_rate": None}
 
 
 def _kv_state(measured: Measured) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class BenchOptions:
     runs        repetitions on one loaded engine; the one with the median result is shown
     cool_below_c   wait for this temperature before every run, ten minutes at most
     kv_full     attention windows full from the start
+    replay      a model whose tokens on this audio are taken in place of the package's own: guessed tokens
+                then succeed on random weights as often as they do on speech
     cold        load with the weights gone from the page cache
     """
 
@@ -61,6 +63,7 @@ class BenchOptions:
     kv_full: bool = False
     delay_ms: int = DEFAULT_DELAY_MS
     audio: str | None = None
+    replay: str | None = None
     cold: bool = False
     command: str = ""
 
@@ -121,6 +124,7 @@ class Measured:
     load: dict[str, Any] = field(default_factory=dict)
     rss_peak_bytes: int = 0
     repetitions: list[Repetition] = field(default_factory=list)
+    replayed_ids: list[int] = field(default_factory=list)
 
 
 def run_bench(options: BenchOptions, say: Say = lambda _: None) -> Measured:
@@ -131,7 +135,11 @@ def run_bench(options: BenchOptions, say: Say = lambda _: None) -> Measured:
     directory = find_package(options.model)
     manifest = read_manifest(directory)
     feed = Feed(options.audio)
-    measured = Measured(options, manifest, directory, audio=feed.about)
+    measured = Measured(options, manifest, directory, audio={**feed.about, "replayed": None})
+    if options.replay is not None:
+        say(f"listening with {options.replay}")
+        measured.replayed_ids = replayed_ids(options, feed)
+        measured.audio["replayed"] = {"model": options.replay, "tokens": len(measured.replayed_ids)}
     audio = manifest["audio"]
     measured.step_s = audio["samples_per_token"] / audio["sample_rate_hz"]
     _, available = memory_bytes()
@@ -155,13 +163,26 @@ def run_bench(options: BenchOptions, say: Say = lambda _: None) -> Measured:
     return measured
 
 
-def open_stream(engine: Engine, options: BenchOptions, manifest: dict[str, Any]) -> Stream:
-    """The public stream that is measured; with full windows if asked for."""
-    extra: dict[str, Any] = {}
+def replayed_ids(options: BenchOptions, feed: Feed) -> list[int]:
+    """The tokens that the model named by `options.replay` chooses on the audio of a run."""
+    assert options.replay is not None
+    before = 0.0 if options.mode == "file" else options.warmup_seconds
+    listener = load(options.replay, threads=options.threads)
+    with listener.stream(options.delay_ms) as stream:
+        stream.feed(feed.recording(options.seconds + before))
+        stream.finish()
+        return stream.token_ids
+
+
+def open_stream(
+    engine: Engine, options: BenchOptions, manifest: dict[str, Any], replayed: Sequence[int] = ()
+) -> Stream:
+    """The public stream that is measured; with full windows or replayed tokens if asked for."""
+    extra: dict[str, Any] = {"replayed_ids": list(replayed)} if replayed else {}
     if options.kv_full:
         config = manifest["config"]
         frames = config["encoder"]["window_frames"] // config["adapter"]["frames_per_token"] + 1
-        extra = {
+        extra |= {
             "assume_full_cache": True,
             "start_token_position": max(frames, config["decoder"]["window_tokens"]),
         }
@@ -200,7 +221,7 @@ def _repeat(
     label = f"run {number + 1} of {options.runs}: " if options.runs > 1 else ""
     say(f"{label}starting a stream")
     begun = time.perf_counter()
-    with open_stream(engine, options, measured.manifest) as stream:
+    with open_stream(engine, options, measured.manifest, measured.replayed_ids) as stream:
         start_ms = (time.perf_counter() - begun) * 1e3
         recording = feed.recording(options.seconds) if options.mode == "file" else None
         pieces = feed.pieces(round(measured.step_s * 16_000))

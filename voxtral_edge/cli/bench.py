@@ -79,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--audio", metavar="FILE", help="recording to feed, over and over (default: speech-like sound)")
     add(
+        "--replay",
+        metavar="MODEL",
+        help="take the tokens MODEL (say tiny-en) chooses on this audio: for --file with random weights",
+    )
+    add(
         "--cold",
         action="store_true",
         help="load with the weights gone from the page cache; reads them once first",
@@ -126,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         kv_full=args.kv_full,
         delay_ms=args.delay_ms,
         audio=args.audio,
+        replay=args.replay,
         cold=args.cold,
         command=command_line(args),
     )
@@ -157,7 +163,17 @@ def command_line(args: argparse.Namespace) -> str:
         "kv_cache": "auto",
         "delay_ms": DEFAULT_DELAY_MS,
     }
-    for name in ("warmup", "runs", "cool_below", "engine", "threads", "kv_cache", "delay_ms", "audio"):
+    for name in (
+        "warmup",
+        "runs",
+        "cool_below",
+        "engine",
+        "threads",
+        "kv_cache",
+        "delay_ms",
+        "audio",
+        "replay",
+    ):
         value = getattr(args, name)
         if value is not None and value != defaults.get(name):
             words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
