@@ -4,12 +4,21 @@ headers."""
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from voxtral_edge.server.limits import Limits
 from voxtral_edge.server.metrics import Metrics
+
+
+def bound_send_buffers(transport: asyncio.WriteTransport, limits: Limits) -> None:
+    """Bounds what the kernel and asyncio take for a client that does not read."""
+    transport.set_write_buffer_limits(high=limits.send_buffer_bytes)
+    accepted = transport.get_extra_info("socket")
+    if accepted is not None:
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer_bytes)
 
 
 def bounded_protocol(limits: Limits, metrics: Metrics) -> type[asyncio.Protocol]:
@@ -23,6 +32,7 @@ def bounded_protocol(limits: Limits, metrics: Metrics) -> type[asyncio.Protocol]
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            bound_send_buffers(transport, limits)
             if len(self.connections) > limits.connections:
                 metrics.rejected.labels("connections").inc()
                 transport.close()

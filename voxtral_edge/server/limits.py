@@ -29,6 +29,7 @@ class Limits:
     idle_s: float = 60.0  # between two messages of a client
     session_s: float = 24 * 3600.0  # one connection
     send_s: float = 10.0  # a client that takes nothing for this long is closed
+    send_buffer_bytes: int = 64 * KIB  # unread by one client, in the kernel and again in asyncio
     drain_s: float = 7.0  # after SIGTERM, for finals to be computed and sent
     queued_audio_s: float = 4.0  # audio of one session that waits for the engine; then its socket is not read
     queued_events: int = 256  # events of one session that wait for its client; then it is not computed for

@@ -25,6 +25,7 @@ from wyoming.ping import Ping, Pong
 from voxtral_edge import __version__
 from voxtral_edge.errors import VoxtralEdgeError
 from voxtral_edge.hotwords import DEFAULT_WEIGHT
+from voxtral_edge.server.http_protocol import bound_send_buffers
 from voxtral_edge.server.hub import BusyError, Hub
 from voxtral_edge.server.patience import within
 from voxtral_edge.server.pcm import PcmDecoder
@@ -51,6 +52,7 @@ async def start_wyoming(hub: Hub, host: str, port: int) -> asyncio.Server:
             writer.close()
             return
         connections.add(task)
+        bound_send_buffers(writer.transport, hub.limits)
         try:
             await _Client(hub, reader, writer).run()
         finally:
