@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
+#include "kernels/shared/compiler.h"
 
 namespace voxtral_edge::avx2 {
 // Internal to each file that includes this: avxvnni builds the same functions with other flags, and the linker must not
@@ -55,13 +56,13 @@ inline __m256i broadcast4(const std::int8_t* p) {
 // Keeps running sums in their registers: GCC otherwise reorders the (exact) integer additions of an unrolled block into
 // a tree, holds every product until its end, and spills most of them (half the speed).
 template <std::size_t Count>
-inline void pin(__m256i* sums) {
+VOXTRAL_EDGE_INLINE inline void pin(__m256i* sums) {
   for (std::size_t j = 0; j < Count; j++) __asm__("" : "+x"(sums[j]));
 }
 
 // sums[2 m + h] += float(dots[2 m + h]) * scales, h = half of the 16 weight rows.
 template <std::size_t M>
-inline void add_scaled(const __m256i* dots, const std::uint8_t* scales, const Activations& x, std::size_t b,
+VOXTRAL_EDGE_INLINE inline void add_scaled(const __m256i* dots, const std::uint8_t* scales, const Activations& x, std::size_t b,
                        __m256* sums) {
   for (std::size_t h = 0; h < 2; h++) {
     const __m256 weight_scale = _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(scales + 16 * h)));
@@ -72,7 +73,7 @@ inline void add_scaled(const __m256i* dots, const std::uint8_t* scales, const Ac
 }
 
 template <std::size_t M>
-inline void store_sums(const __m256* sums, const float* bias, float* y, std::size_t y_stride) {
+VOXTRAL_EDGE_INLINE inline void store_sums(const __m256* sums, const float* bias, float* y, std::size_t y_stride) {
   for (std::size_t m = 0; m < M; m++)
     for (std::size_t h = 0; h < 2; h++)
       _mm256_storeu_ps(y + m * y_stride + 8 * h,

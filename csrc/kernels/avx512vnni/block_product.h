@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
+#include "kernels/shared/compiler.h"
 
 namespace voxtral_edge::avx512vnni {
 
@@ -37,27 +38,36 @@ struct Activations {
         columns(x.padded_columns),
         blocks(x.padded_columns / kBlockColumns) {}
 
-  const std::int8_t* block(std::size_t m, std::size_t b) const { return values + m * columns + b * kBlockColumns; }
+  const std::int8_t* block(std::size_t m, std::size_t b) const {
+    const std::int8_t* p = values + m * columns + b * kBlockColumns;
+    return p;
+  }
   __m512i sum(std::size_t m, std::size_t b) const { return _mm512_set1_epi32(sums[m * blocks + b]); }
   __m512 scale(std::size_t m, std::size_t b) const { return _mm512_set1_ps(scales[m * blocks + b]); }
 };
 
-// dot += four columns of 16 weight rows (unsigned bytes) times four activations at x. Written out because GCC (12)
-// does not fold the broadcast into the instruction; a separate one costs up to a third of the speed with few rows.
-inline __m512i dot4(__m512i dot, __m512i w, const std::int8_t* x) {
-  struct __attribute__((may_alias, packed)) Word {
-    std::int32_t value;
-  };
-  __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(dot) : "v"(w), "m"(reinterpret_cast<const Word*>(x)->value));
-  return dot;
-}
-
 // Sum over 32 columns of (weight - zero point) * activation for 16 weight rows; w[i] holds columns 4 i to 4 i + 3.
+// Written out for two reasons, measured on Zen 5 with GCC 12: it does not fold the broadcast into the instruction, and it
+// spreads the loads of the next weights between these eight dependent instructions, which keeps blocks from overlapping
+// (one row: 4.9 instead of 2.4 ns per q4 block, 16 instead of 4 ns per q8 block).
 template <int ZeroPointBits>
-inline __m512i dot_block(const __m512i* w, const std::int8_t* x, __m512i activation_sum) {
+VOXTRAL_EDGE_INLINE inline __m512i dot_block(const __m512i* w, const std::int8_t* x, __m512i activation_sum) {
+  struct __attribute__((may_alias)) Block {
+    std::int8_t values[kBlockColumns];
+  };
   __m512i dot = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(activation_sum, ZeroPointBits));
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; i++) dot = dot4(dot, w[i], x + 4 * i);
+  __asm__(
+      "vpdpbusd (%[x])%{1to16%}, %[w0], %[dot]\n\t"
+      "vpdpbusd 4(%[x])%{1to16%}, %[w1], %[dot]\n\t"
+      "vpdpbusd 8(%[x])%{1to16%}, %[w2], %[dot]\n\t"
+      "vpdpbusd 12(%[x])%{1to16%}, %[w3], %[dot]\n\t"
+      "vpdpbusd 16(%[x])%{1to16%}, %[w4], %[dot]\n\t"
+      "vpdpbusd 20(%[x])%{1to16%}, %[w5], %[dot]\n\t"
+      "vpdpbusd 24(%[x])%{1to16%}, %[w6], %[dot]\n\t"
+      "vpdpbusd 28(%[x])%{1to16%}, %[w7], %[dot]"
+      : [dot] "+v"(dot)
+      : [w0] "v"(w[0]), [w1] "v"(w[1]), [w2] "v"(w[2]), [w3] "v"(w[3]), [w4] "v"(w[4]), [w5] "v"(w[5]), [w6] "v"(w[6]),
+        [w7] "v"(w[7]), [x] "r"(x), "m"(*reinterpret_cast<const Block*>(x)));
   return dot;
 }
 
@@ -70,7 +80,7 @@ inline __m512 add_scaled(__m512i dot, __m512 weight_scale, __m512 activation_sca
 }
 
 template <std::size_t M>
-inline void store_sums(const __m512* sums, const float* bias, float* y, std::size_t y_stride) {
+VOXTRAL_EDGE_INLINE inline void store_sums(const __m512* sums, const float* bias, float* y, std::size_t y_stride) {
   for (std::size_t m = 0; m < M; m++)
     _mm512_storeu_ps(y + m * y_stride, bias ? _mm512_add_ps(sums[m], _mm512_loadu_ps(bias)) : sums[m]);
 }

@@ -2,6 +2,7 @@
 
 #include "kernels/avx512vnni/block_product.h"
 #include "kernels/avx512vnni/functions.h"
+#include "kernels/shared/compiler.h"
 #include "kernels/shared/row_blocks.h"
 
 namespace voxtral_edge::avx512vnni {
@@ -10,12 +11,12 @@ namespace {
 constexpr std::size_t kBlockBytes = kGroupRows * kBlockColumns;
 
 template <std::size_t M>
-inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
+VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
                       __m512* sums) {
   __m512i w[8];
   for (int i = 0; i < 8; i++) w[i] = _mm512_load_si512(block + 64 * i);
   const __m512 weight_scale = load_scales(scales);
-#pragma GCC unroll 16
+  VOXTRAL_EDGE_UNROLL
   for (std::size_t m = 0; m < M; m++)
     sums[m] = add_scaled(dot_block<7>(w, x.block(m, b), x.sum(m, b)), weight_scale, x.scale(m, b), sums[m]);
 }

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
+#include "kernels/shared/compiler.h"
 
 namespace voxtral_edge::neon_dotprod {
 namespace {
@@ -44,7 +45,7 @@ struct Activations {
 
 // The 32 activations of M rows in one block.
 template <std::size_t M>
-inline void load_activations(const Activations& x, std::size_t b, int8x16_t* a) {
+VOXTRAL_EDGE_INLINE inline void load_activations(const Activations& x, std::size_t b, int8x16_t* a) {
   for (std::size_t m = 0; m < M; m++) {
     a[2 * m] = vld1q_s8(x.block(m, b));
     a[2 * m + 1] = vld1q_s8(x.block(m, b) + 16);
@@ -54,7 +55,7 @@ inline void load_activations(const Activations& x, std::size_t b, int8x16_t* a) 
 // dots[m] += sum over the 32 columns of a block of weight * activation, for four weight rows; w[i] holds their columns
 // 4 i to 4 i + 3, which lane i % 4 of the row's activations multiplies.
 template <std::size_t M>
-inline void add_dots(const int8x16_t* w, const int8x16_t* a, int32x4_t* dots) {
+VOXTRAL_EDGE_INLINE inline void add_dots(const int8x16_t* w, const int8x16_t* a, int32x4_t* dots) {
   for (std::size_t m = 0; m < M; m++) dots[m] = vdotq_laneq_s32(dots[m], w[0], a[2 * m], 0);
   for (std::size_t m = 0; m < M; m++) dots[m] = vdotq_laneq_s32(dots[m], w[1], a[2 * m], 1);
   for (std::size_t m = 0; m < M; m++) dots[m] = vdotq_laneq_s32(dots[m], w[2], a[2 * m], 2);
@@ -67,7 +68,7 @@ inline void add_dots(const int8x16_t* w, const int8x16_t* a, int32x4_t* dots) {
 
 // sums[4 m + h] += float(dots[m]) * scales, for weight rows 4 h to 4 h + 3 of the group.
 template <std::size_t M>
-inline void add_scaled(const int32x4_t* dots, const std::uint8_t* scales, std::size_t h, const Activations& x,
+VOXTRAL_EDGE_INLINE inline void add_scaled(const int32x4_t* dots, const std::uint8_t* scales, std::size_t h, const Activations& x,
                        std::size_t b, float32x4_t* sums) {
   const float32x4_t weight_scale = vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(scales + 8 * h)));
   for (std::size_t m = 0; m < M; m++)
@@ -76,7 +77,7 @@ inline void add_scaled(const int32x4_t* dots, const std::uint8_t* scales, std::s
 }
 
 template <std::size_t M>
-inline void store_sums(const float32x4_t* sums, const float* bias, float* y, std::size_t y_stride) {
+VOXTRAL_EDGE_INLINE inline void store_sums(const float32x4_t* sums, const float* bias, float* y, std::size_t y_stride) {
   for (std::size_t m = 0; m < M; m++)
     for (std::size_t h = 0; h < 4; h++)
       vst1q_f32(y + m * y_stride + 4 * h,

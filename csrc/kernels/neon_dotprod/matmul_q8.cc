@@ -2,6 +2,7 @@
 
 #include "kernels/neon_dotprod/block_product.h"
 #include "kernels/neon_dotprod/functions.h"
+#include "kernels/shared/compiler.h"
 #include "kernels/shared/row_blocks.h"
 
 namespace voxtral_edge::neon_dotprod {
@@ -11,11 +12,11 @@ constexpr std::size_t kBlockBytes = kGroupRows * kBlockColumns;
 
 // The signed dot product takes value - 128 directly, so no zero point is left to correct.
 template <std::size_t M>
-inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
+VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
                       float32x4_t* sums) {
   int8x16_t a[2 * M];
   load_activations<M>(x, b, a);
-#pragma GCC unroll 4
+  VOXTRAL_EDGE_UNROLL
   for (std::size_t h = 0; h < 4; h++) {
     int8x16_t w[8];
     for (std::size_t i = 0; i < 8; i++)

@@ -4,9 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-// A vector of several registers that crosses a call goes through memory (8 x slower exp on AVX2): never leave it to the
-// compiler's estimate.
-#define VOXTRAL_EDGE_INLINE __attribute__((always_inline))
+#include "kernels/shared/compiler.h"
 
 namespace voxtral_edge::shared {
 
