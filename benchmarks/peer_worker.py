@@ -38,12 +38,18 @@ class Contestant(Protocol):
 class VoxtralEdge:
     """This project; engine "native" or "onnxruntime"."""
 
-    def __init__(self, model: str, engine: str, threads: int, delay_tokens: int) -> None:
+    def __init__(
+        self, model: str, engine: str, threads: int, delay_tokens: int, replayed_ids: list[int]
+    ) -> None:
         import voxtral_edge as ve
+        from voxtral_edge.stream import Stream
 
         self._engine = ve.load(model, engine=engine, threads=threads)
         self._delay_ms = delay_tokens * 80
-        self._stream = self._engine.stream(self._delay_ms)
+        self._new_stream = lambda: Stream(
+            self._engine.core_stream(delay_tokens, replayed_ids=replayed_ids), self._delay_ms
+        )
+        self._stream = self._new_stream()
         # Completes the look-ahead of the first token, so that every feed of 80 ms decodes exactly one.
         self._stream.feed(np.zeros(40, np.float32))
         self.about = {
@@ -55,7 +61,7 @@ class VoxtralEdge:
         self._stream.feed(pcm)
 
     def transcribe(self, pcm: np.ndarray) -> None:
-        with self._engine.stream(self._delay_ms) as stream:
+        with self._new_stream() as stream:
             for begin in range(0, len(pcm), 16 * STEP_SAMPLES):
                 stream.feed(pcm[begin : begin + 16 * STEP_SAMPLES])
             stream.finish()
@@ -99,6 +105,7 @@ def main() -> None:
     parser.add_argument("audio", help=".npy of float32 at 16 kHz")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--delay-tokens", type=int, default=6)
+    parser.add_argument("--replayed-ids", help=".npy of token ids to take in place of the model's own")
     args = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # a library that prints must not garble the answers
@@ -108,7 +115,8 @@ def main() -> None:
     if args.kind == "transcribe-cpp":
         contestant = TranscribeCpp(args.model, args.threads, args.delay_tokens)
     else:
-        contestant = VoxtralEdge(args.model, args.kind, args.threads, args.delay_tokens)
+        ids = [] if args.replayed_ids is None else np.load(args.replayed_ids).tolist()
+        contestant = VoxtralEdge(args.model, args.kind, args.threads, args.delay_tokens, ids)
     print(json.dumps({"load_s": time.perf_counter() - begun, "about": contestant.about}), file=answers)
     serve(contestant, audio, answers)
 

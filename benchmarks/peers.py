@@ -8,9 +8,11 @@ environment that holds transcribe-cpp and gguf). All stay loaded in processes of
 few steps each, so that drifts of the machine meet everybody alike; ratios are formed within rounds. Memory
 for all models at once is needed.
 
-Live: 80 ms feeds. File: a whole recording, its real-time factor. Random weights choose random tokens, so
-that guesses verified in shared passes do not hit as they do on speech: file figures then say little about
-speculation, for either side. Prints Markdown; --json FILE keeps every time.
+Live: 80 ms feeds. File: a whole recording, its real-time factor. A random model repeats one token, which is
+guessed every time; --replay MODEL gives our engines the tokens that MODEL chooses on the audio (give a real
+recording), so that they guess as well as on speech and no better. transcribe-cpp keeps its easy guesses.
+
+Prints Markdown; --json FILE keeps every time.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from voxtral_edge._native import native_module
-from voxtral_edge.bench import environment, measures, speech
+from voxtral_edge.bench import environment, measures, runner, speech
 from voxtral_edge.bench.markdown import number
 
 WORKER = Path(__file__).with_name("peer_worker.py")
@@ -72,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         audio = Path(folder) / "audio.npy"
         np.save(audio, speech.speech_like() if args.audio is None else speech.load_audio(args.audio))
-        peers = start(args, audio)
+        peers = start(args, audio, replay(args, Path(folder)))
         bandwidth = [probe(args.threads)]
         interference = environment.Interference()
         try:
@@ -106,6 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--onnxruntime", action="store_true", help="also the onnxruntime engine")
     parser.add_argument("--gguf", type=Path, help="also transcribe-cpp, with this file")
     parser.add_argument("--peer-python", default=sys.executable, help="python that has transcribe-cpp")
+    parser.add_argument("--replay", metavar="MODEL", help="take the tokens of this model, say tiny-en")
     parser.add_argument("--audio", help="recording to feed (default: speech-like sound)")
     parser.add_argument("--rounds", type=int, default=6, help="turns of everybody (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=20, help="live steps per turn (default: %(default)s)")
@@ -116,7 +119,19 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def start(args: argparse.Namespace, audio: Path) -> list[Peer]:
+def replay(args: argparse.Namespace, folder: Path) -> list[str]:
+    """Arguments for our workers that make them take another model's tokens."""
+    if args.replay is None:
+        return []
+    options = runner.BenchOptions(
+        model=args.model, replay=args.replay, mode="file", seconds=args.file_seconds
+    )
+    ids = folder / "ids.npy"
+    np.save(ids, np.asarray(runner.replayed_ids(options, speech.Feed(args.audio)), np.int64))
+    return ["--replayed-ids", str(ids)]
+
+
+def start(args: argparse.Namespace, audio: Path, ours: list[str]) -> list[Peer]:
     """Starts every contestant, one after the other, and waits until it has loaded."""
     wanted = [(BASE, sys.executable, args.model)]
     if args.onnxruntime:
@@ -126,6 +141,8 @@ def start(args: argparse.Namespace, audio: Path) -> list[Peer]:
     peers = []
     for name, python, model in wanted:
         command = [python, str(WORKER), name, str(model), str(audio), "--threads", str(args.threads)]
+        if name != "transcribe-cpp":
+            command += ours
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         peer = Peer(name, process)
         peer.hello = peer.answer()
@@ -162,6 +179,7 @@ def document(
         "model": args.model,
         "threads": args.threads,
         "file_seconds": args.file_seconds,
+        "replayed": args.replay,
         "read_gbps": [round(value, 2) for value in bandwidth],
         "interference": interference,
         "contestants": contestants,
