@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from voxtral_edge._native import native_module
 from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, AudioFile, PathLike, PcmArray, as_pcm
 from voxtral_edge.errors import DeviceError, ModelFormatError, UsageError
 from voxtral_edge.events import Event, SegmentEvent, WordEvent
+from voxtral_edge.hotwords import Hotwords, parse_hotwords
 from voxtral_edge.results import Transcript, Word, segments_from_words
 from voxtral_edge.stream import Stream
+from voxtral_edge.tokenizer import Tokenizer
 
 ENGINES = ("native", "onnxruntime")
 KV_CACHES = ("auto", "f32", "f16")
@@ -130,13 +133,29 @@ class Engine:
         details.update(self._core.info() if hasattr(self._core, "info") else {})
         return details
 
-    def stream(self, delay_ms: int = DEFAULT_DELAY_MS) -> Stream:
+    def stream(self, delay_ms: int = DEFAULT_DELAY_MS, hotwords: Any = None) -> Stream:
         """A new stream.
 
-        delay_ms: how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400. Longer delays let
-        the model hear more before it decides. UsageError, listing them, for other values.
+        delay_ms  how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400. Longer delays let
+                  the model hear more before it decides. UsageError, listing them, for other values.
+        hotwords  phrases that are likely to be said, in any shape of `voxtral_edge.hotwords.parse_hotwords`:
+                  ["Kubernetes", ("Zürich", 3.0)], a pathlib.Path of a file, or a prepared `Hotwords`
         """
-        return Stream(self.core_stream(delay_tokens(delay_ms)), delay_ms)
+        tree = self.hotwords(hotwords).tree
+        options = {} if tree is None else {"bias": tree}
+        return Stream(self.core_stream(delay_tokens(delay_ms), **options), delay_ms)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The package's text encoder, read on first use."""
+        return Tokenizer.from_file(self.directory / "tekken.json")
+
+    def hotwords(self, phrases: Any) -> Hotwords:
+        """Phrases encoded for this model, to be shared by streams; a `Hotwords` passes through. UsageError as
+        in `voxtral_edge.hotwords.parse_hotwords`."""
+        if isinstance(phrases, Hotwords):
+            return phrases
+        return Hotwords(parse_hotwords(phrases), lambda: self.tokenizer)
 
     def core_stream(self, delay_tokens: int, **options: Any) -> Any:
         """The native stream object, `options` passed through; for `voxtral_edge.inspect` and benchmarks."""
@@ -147,6 +166,7 @@ class Engine:
         audio: PathLike | PcmArray,
         delay_ms: int = DEFAULT_DELAY_MS,
         on_event: Callable[[Event], None] | None = None,
+        hotwords: Any = None,
     ) -> Transcript:
         """Transcribes a whole recording; the text is exactly what a live stream of it would give.
 
@@ -154,10 +174,11 @@ class Engine:
                   array, 16 kHz mono. Files are read block by block, so their length does not matter.
         delay_ms  as in `stream`
         on_event  called with every event as it becomes known
+        hotwords  as in `stream`
 
         AudioFormatError: a file that cannot be read. UsageError: an array of another kind, an invalid delay.
         """
-        with self.stream(delay_ms) as stream:
+        with self.stream(delay_ms, hotwords) as stream:
             if isinstance(audio, (str, Path)) or hasattr(audio, "__fspath__"):
                 with AudioFile(audio) as file:
                     return _transcribe_blocks(stream, file.blocks(), on_event, file.warnings)

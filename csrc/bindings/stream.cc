@@ -164,10 +164,10 @@ py::list run_group(const std::vector<std::tuple<Stream*, std::optional<py::array
 
 void bind_stream(py::module_& module) {
   py::class_<BiasTree, std::shared_ptr<BiasTree>>(
-      module, "BiasTree", "Phrases to listen for: [(token ids, weight, opening), ...], one entry per spelling.")
-      .def(py::init([](const std::vector<std::tuple<std::vector<std::uint32_t>, float, bool>>& entries) {
+      module, "BiasTree", "Phrases to listen for: [(token ids, bonus of each, opening), ...], one entry per spelling.")
+      .def(py::init([](const std::vector<std::tuple<std::vector<std::uint32_t>, std::vector<float>, bool>>& entries) {
              std::vector<BiasSpelling> spellings;
-             for (const auto& [ids, weight, opening] : entries) spellings.push_back({ids, weight, opening});
+             for (const auto& [ids, bonuses, opening] : entries) spellings.push_back({ids, bonuses, opening});
              return std::make_shared<BiasTree>(spellings);
            }),
            py::arg("spellings"));

@@ -10,45 +10,45 @@
 namespace voxtral_edge {
 namespace {
 
-// Under way, a phrase is likelier than at its start: the bonus grows with the logarithm of the tokens already matched,
-// so that long rare words are completed without giving their first piece a bonus that would invent them.
-float bonus_at(float weight, std::size_t matched_tokens) {
-  return weight * (1.0f + std::log(1.0f + static_cast<float>(matched_tokens)));
-}
-
 struct Building {
   std::map<std::uint32_t, std::size_t> children;  // token -> building node
-  float weight = 0.0f;                            // largest of the phrases through this node
+  float bonus = 0.0f;                             // largest of the spellings through this node
   bool opening = true;                            // all phrases through this node are openings
 };
+
+void check(const BiasSpelling& spelling, std::size_t number) {
+  const std::string where = "hotwords: spelling " + std::to_string(number);
+  if (spelling.ids.empty()) throw Error(ErrorCode::usage, where + " has no tokens");
+  if (spelling.bonuses.size() != spelling.ids.size()) {
+    throw Error(ErrorCode::usage, where + " has " + std::to_string(spelling.ids.size()) + " tokens but " +
+                                      std::to_string(spelling.bonuses.size()) + " bonuses");
+  }
+  for (const float bonus : spelling.bonuses) {
+    if (!(bonus >= 0.0f && bonus <= BiasTree::kMaxBonus)) {
+      throw Error(ErrorCode::usage, where + ": bonus " + std::to_string(bonus) + " is not in 0 .. 20");
+    }
+  }
+}
 
 }  // namespace
 
 BiasTree::BiasTree(std::span<const BiasSpelling> spellings) {
   std::vector<Building> building(1);
-  std::vector<std::size_t> depths{0};
   for (std::size_t s = 0; s < spellings.size(); ++s) {
     const BiasSpelling& spelling = spellings[s];
-    if (spelling.ids.empty())
-      throw Error(ErrorCode::usage, "hotwords: spelling " + std::to_string(s) + " has no tokens");
-    if (!(spelling.weight > 0.0f && spelling.weight <= kMaxWeight)) {
-      throw Error(ErrorCode::usage, "hotwords: weight " + std::to_string(spelling.weight) + " of spelling " +
-                                        std::to_string(s) + " is not above 0 and at most 20");
-    }
+    check(spelling, s);
     std::size_t node = 0;
-    for (const std::uint32_t id : spelling.ids) {
-      auto [found, inserted] = building[node].children.try_emplace(id, building.size());
-      const std::size_t next = found->second;
+    for (std::size_t i = 0; i < spelling.ids.size(); ++i) {
+      auto [found, inserted] = building[node].children.try_emplace(spelling.ids[i], building.size());
+      node = found->second;
       if (inserted) {
         if (building.size() == kMaxNodes) {
           throw Error(ErrorCode::usage,
                       "hotwords: more than " + std::to_string(kMaxNodes) + " tokens; give fewer phrases");
         }
-        depths.push_back(depths[node] + 1);
         building.emplace_back();
       }
-      node = next;
-      building[node].weight = std::max(building[node].weight, spelling.weight);
+      building[node].bonus = std::max(building[node].bonus, spelling.bonuses[i]);
       building[node].opening = building[node].opening && spelling.opening;
     }
     depth_ = std::max(depth_, spelling.ids.size());
@@ -58,8 +58,8 @@ BiasTree::BiasTree(std::span<const BiasSpelling> spellings) {
   for (std::size_t n = 0; n < building.size(); ++n) {
     nodes_[n] = {static_cast<std::uint32_t>(children_.size()), static_cast<std::uint32_t>(building[n].children.size())};
     for (const auto& [id, node] : building[n].children) {
-      children_.push_back({id, static_cast<std::uint32_t>(node), bonus_at(building[node].weight, depths[n]),
-                           n == 0 && building[node].opening});
+      children_.push_back(
+          {id, static_cast<std::uint32_t>(node), building[node].bonus, n == 0 && building[node].opening});
     }
   }
 }

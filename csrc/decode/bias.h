@@ -15,17 +15,19 @@ namespace voxtral_edge {
 // One spelling of a phrase. Give every spelling that may occur (with and without leading space, other cases).
 struct BiasSpelling {
   std::vector<std::uint32_t> ids;  // text tokens, in order
-  float weight;                    // logits added to the first token's continuation; > 0
+  std::vector<float> bonuses;      // logits that choosing each of them gains, given those before it; one per id, >= 0
   bool opening;                    // without leading space: only possible as the first text of a transcript
 };
 
-// The phrases as a prefix tree over tokens. Immutable; shared by streams.
+// The phrases as a prefix tree over tokens; where spellings share a prefix, the larger bonus counts. Immutable; shared
+// by streams.
 class BiasTree {
  public:
-  // Error(usage) for an empty spelling, a weight that is not in (0, kMaxWeight], or more than kMaxNodes tokens in all.
+  // Error(usage) for an empty spelling, ids and bonuses of different length, a bonus that is not in [0, kMaxBonus], or
+  // more than kMaxNodes tokens in all.
   explicit BiasTree(std::span<const BiasSpelling> spellings);
 
-  static constexpr float kMaxWeight = 20.0f;  // beyond it the audio no longer decides anything
+  static constexpr float kMaxBonus = 20.0f;  // beyond it the audio no longer decides anything
   static constexpr std::size_t kMaxNodes = 1u << 20;
 
   struct Child {

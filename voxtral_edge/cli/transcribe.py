@@ -24,6 +24,7 @@ from voxtral_edge.cli.outputs import FORMATS, STDIN, Job, Sink, plan_jobs
 from voxtral_edge.cli.progress import LONG_AUDIO_SECONDS, Progress
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, Engine, TranscriptBuilder, delay_tokens, load
 from voxtral_edge.errors import AudioFormatError, UsageError
+from voxtral_edge.hotwords import Hotwords, read_hotwords_option
 
 Source = AudioFile | PcmPipe
 
@@ -48,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_DELAY_MS,
         metavar="MS",
         help="how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400 (%(default)s)",
+    )
+    parser.add_argument(
+        "--hotwords",
+        metavar="FILE|WORDS",
+        help="words to expect: a file, one `phrase` or `phrase :weight` per line, or a list with commas",
     )
     parser.add_argument(
         "--threads",
@@ -82,18 +88,20 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan_jobs(sources, args.output, args.format, args.words)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # whatever the locale
+    expected = [] if args.hotwords is None else read_hotwords_option(args.hotwords)
     readable = [job for job in jobs if _opens(job, alone=len(jobs) == 1)]
     if not readable:
         return EXIT_ERROR
     engine = load(args.model, args.engine, args.threads, on_progress=_load_progress(args))
     _clear_load_progress(args)
+    hotwords = engine.hotwords(expected)
     about = {"model": engine.name, "engine": engine.engine, "delay_ms": args.delay_ms}
     failed = len(readable) < len(jobs)
     documents: list[dict[str, Any]] = []
     for job in readable:
         sink = Sink(job, args.format, args.words, len(jobs) > 1, about)
         try:
-            document, interrupted = _transcribe(engine, job, sink, args)
+            document, interrupted = _transcribe(engine, job, sink, args, hotwords)
         except AudioFormatError as error:
             if len(jobs) == 1:
                 raise
@@ -110,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _transcribe(
-    engine: Engine, job: Job, sink: Sink, args: argparse.Namespace
+    engine: Engine, job: Job, sink: Sink, args: argparse.Namespace, hotwords: Hotwords
 ) -> tuple[dict[str, Any] | None, bool]:
     """Transcribes one job. Returns the JSON document if the caller must print it, and whether Ctrl-C was
     pressed."""
@@ -120,7 +128,7 @@ def _transcribe(
     samples = 0
     sink.begin()
     progress = _progress(args, source, sink, job)
-    with engine.stream(args.delay_ms) as stream, Interruptible() as interruptible:
+    with engine.stream(args.delay_ms, hotwords) as stream, Interruptible() as interruptible:
 
         def take(events: list[Any]) -> None:
             builder.take(events)

@@ -1,0 +1,118 @@
+// Contextual biasing: bonuses along a prefix tree, and the limits that keep a list from breaking the rest.
+#include "decode/bias.h"
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "check.h"
+
+using namespace voxtral_edge;
+
+namespace {
+
+constexpr std::size_t kVocabulary = 100;
+
+std::shared_ptr<const BiasTree> tree(const std::vector<BiasSpelling>& spellings) {
+  return std::make_shared<const BiasTree>(spellings);
+}
+
+// Logits that are 0 but at the given tokens.
+std::vector<float> logits(const std::vector<std::pair<std::uint32_t, float>>& set) {
+  std::vector<float> values(kVocabulary, 0.0f);
+  for (const auto& [id, value] : set) values[id] = value;
+  return values;
+}
+
+TokenChoice choose(const Biaser& biaser, std::uint32_t best, const std::vector<float>& values, bool started = true) {
+  return biaser.choose({best, 0.5f}, values.data(), started);
+}
+
+// What the usage error of a refused list says.
+std::string refusal(const std::vector<BiasSpelling>& spellings) {
+  try {
+    tree(spellings);
+  } catch (const Error& error) {
+    CHECK_EQ(error.code(), ErrorCode::usage);
+    return error.what();
+  }
+  return "(none)";
+}
+
+}  // namespace
+
+TEST("a listed token wins when it is within its bonus of the best, and only then") {
+  const Biaser biaser(tree({{{10}, {2.0f}, false}}));
+  CHECK_EQ(choose(biaser, 20, logits({{20, 5.0f}, {10, 3.5f}})).id, 10u);
+  CHECK_EQ(choose(biaser, 20, logits({{20, 5.0f}, {10, 2.5f}})).id, 20u);
+  CHECK_EQ(choose(biaser, 10, logits({{10, 5.0f}, {20, 3.0f}})).id, 10u);
+}
+
+TEST("the probability is the model's own for the token that is taken") {
+  const Biaser biaser(tree({{{10}, {2.0f}, false}}));
+  CHECK_NEAR(choose(biaser, 20, logits({{20, 5.0f}, {10, 4.0f}})).probability, 0.5f * std::exp(-1.0f), 1e-6f);
+  CHECK_NEAR(choose(biaser, 20, logits({{20, 5.0f}})).probability, 0.5f, 1e-6f);
+}
+
+TEST("continuations gain only behind their prefix; other text ends the phrase; a new one may begin at any token") {
+  Biaser biaser(tree({{{10, 11, 12}, {1.0f, 2.0f, 3.0f}, false}}));
+  const std::vector<float> near = logits({{20, 5.0f}, {11, 3.5f}, {12, 2.5f}, {10, 3.0f}});
+  CHECK_EQ(choose(biaser, 20, near).id, 20u);
+  biaser.advance(10, true);
+  CHECK_EQ(choose(biaser, 20, near).id, 11u);
+  biaser.advance(11, true);
+  CHECK_EQ(choose(biaser, 20, near).id, 12u);
+  biaser.advance(30, true);
+  CHECK_EQ(choose(biaser, 20, near).id, 20u);
+  biaser.advance(10, true);
+  biaser.advance(10, true);  // the phrase begins again on top of itself
+  CHECK_EQ(choose(biaser, 20, near).id, 11u);
+  biaser.reset();
+  CHECK_EQ(choose(biaser, 20, near).id, 20u);
+}
+
+TEST("where spellings share a prefix the larger bonus counts, whatever their order") {
+  const BiasSpelling weak{{10, 11}, {1.0f, 1.0f}, false}, strong{{10, 12}, {3.0f, 3.0f}, false};
+  for (const auto& list : {std::vector{weak, strong}, std::vector{strong, weak}}) {
+    const Biaser biaser(tree(list));
+    CHECK_EQ(choose(biaser, 20, logits({{20, 5.0f}, {10, 2.5f}})).id, 10u);
+  }
+}
+
+TEST("an opening is possible only as the first text, unless the same tokens may also stand elsewhere") {
+  const std::vector<float> near = logits({{20, 5.0f}, {10, 4.0f}, {11, 4.0f}});
+  Biaser biaser(tree({{{10, 11}, {2.0f, 2.0f}, true}}));
+  CHECK_EQ(choose(biaser, 20, near, false).id, 10u);
+  CHECK_EQ(choose(biaser, 20, near, true).id, 20u);
+  biaser.advance(10, true);  // written in the middle of a text: not the phrase
+  CHECK_EQ(choose(biaser, 20, near, true).id, 20u);
+  biaser.reset();
+  biaser.advance(10, false);
+  CHECK_EQ(choose(biaser, 20, near, true).id, 11u);
+  const Biaser anywhere(tree({{{10}, {2.0f}, true}, {{10}, {2.0f}, false}}));
+  CHECK_EQ(choose(anywhere, 20, near, true).id, 10u);
+}
+
+TEST("a token without bonus opens the way to its continuations and wins nothing itself") {
+  Biaser biaser(tree({{{10, 11}, {0.0f, 2.0f}, false}}));
+  const std::vector<float> near = logits({{20, 5.0f}, {10, 4.999f}, {11, 4.0f}});
+  CHECK_EQ(choose(biaser, 20, near).id, 20u);
+  biaser.advance(10, true);
+  CHECK_EQ(choose(biaser, 20, near).id, 11u);
+}
+
+TEST("refusals: no tokens, bonuses that do not match, are negative, too large or not numbers, too many tokens") {
+  CHECK(refusal({{{}, {}, false}}).find("no tokens") != std::string::npos);
+  CHECK(refusal({{{1, 2}, {1.0f}, false}}).find("2 tokens but 1 bonuses") != std::string::npos);
+  for (const float bonus : {-0.5f, 20.5f, std::numeric_limits<float>::quiet_NaN()}) {
+    CHECK(refusal({{{1}, {bonus}, false}}).find("0 .. 20") != std::string::npos);
+  }
+  const std::vector<std::uint32_t> endless(BiasTree::kMaxNodes, 1);
+  const std::vector<float> bonuses(endless.size(), 1.0f);
+  CHECK(refusal({{endless, bonuses, false}}).find("fewer phrases") != std::string::npos);
+}
+
+CHECK_MAIN()
