@@ -27,23 +27,22 @@ std::size_t column_count(const TensorInfo& tensor) {
   return tensor.quantization.bits != 0 ? tensor.quantization.columns : tensor.shape.back();
 }
 
-void require_finite(const float* values, std::size_t count, const std::string& name) {
+[[noreturn]] void not_finite(const std::string& name, std::uint64_t index) {
+  throw Error(ErrorCode::model_format, "weights.bin: tensor " + name + " holds a value that is not finite at index " +
+                                           std::to_string(index) + "; the package is damaged, export it again");
+}
+
+// first_index: of values[0] in the tensor.
+void require_finite(const float* values, std::size_t count, const std::string& name, std::uint64_t first_index = 0) {
   for (std::size_t i = 0; i < count; ++i) {
-    if (!std::isfinite(values[i])) {
-      throw Error(ErrorCode::model_format, "weights.bin: tensor " + name +
-                                               " holds a value that is not finite at index " + std::to_string(i) +
-                                               "; the package is damaged, export it again");
-    }
+    if (!std::isfinite(values[i])) not_finite(name, first_index + i);
   }
 }
 
-void require_finite_f16(const std::uint16_t* values, std::size_t count, const std::string& name) {
+void require_finite_f16(const std::uint16_t* values, std::size_t count, const std::string& name,
+                        std::uint64_t first_index) {
   for (std::size_t i = 0; i < count; ++i) {
-    if ((values[i] & 0x7c00u) == 0x7c00u) {
-      throw Error(ErrorCode::model_format, "weights.bin: tensor " + name +
-                                               " holds a value that is not finite at index " + std::to_string(i) +
-                                               "; the package is damaged, export it again");
-    }
+    if ((values[i] & 0x7c00u) == 0x7c00u) not_finite(name, first_index + i);
   }
 }
 
@@ -110,8 +109,14 @@ void WeightLoader::read_rows(const std::vector<Source>& sources, bool scales, st
     if (begin < end) {
       const TensorInfo& tensor = scales ? *source.scales : *source.weight;
       const std::uint64_t row_bytes = tensor.bytes / source.rows;
-      package_.read(tensor, (begin - source_first) * row_bytes, (end - begin) * row_bytes,
-                    out + (begin - first_row) * row_bytes);
+      const std::uint64_t offset = (begin - source_first) * row_bytes, bytes = (end - begin) * row_bytes;
+      std::uint8_t* piece = out + (begin - first_row) * row_bytes;
+      package_.read(tensor, offset, bytes, piece);
+      if (tensor.type == TensorType::f32) {
+        require_finite(reinterpret_cast<const float*>(piece), bytes / 4, tensor.name, offset / 4);
+      } else if (tensor.type == TensorType::f16) {
+        require_finite_f16(reinterpret_cast<const std::uint16_t*>(piece), bytes / 2, tensor.name, offset / 2);
+      }
     }
     source_first += source.rows;
   }
@@ -135,11 +140,6 @@ void WeightLoader::pack(PackedMatrix& matrix, const std::vector<Source>& sources
       const std::size_t row = strip * strip_rows, rows = std::min(strip_rows, matrix.rows() - row);
       read_rows(sources, false, row, rows, weights.data());
       if (!scales.empty()) read_rows(sources, true, row, rows, reinterpret_cast<std::uint8_t*>(scales.data()));
-      if (matrix.type() == WeightType::f32) {
-        require_finite(reinterpret_cast<const float*>(weights.data()), rows * matrix.columns(), first.name);
-      } else if (matrix.type() == WeightType::f16) {
-        require_finite_f16(reinterpret_cast<const std::uint16_t*>(weights.data()), rows * matrix.columns(), first.name);
-      }
       matrix.pack_rows(row, rows, weights.data(), scales.empty() ? nullptr : scales.data());
     }
   };
@@ -156,7 +156,7 @@ void WeightLoader::pack(PackedMatrix& matrix, const std::vector<Source>& sources
     try {
       std::rethrow_exception(failure);
     } catch (const Error& error) {
-      throw Error(error.code(), std::string(error.what()) + " (while loading " + first.name + ")");
+      throw Error(error.code(), std::string(error.what()) + " (weights.bin, while loading " + first.name + ")");
     }
   }
   for (const Source& source : sources) advance(source.weight->bytes + (source.scales ? source.scales->bytes : 0));
