@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from voxtral_edge.results import Segment, Transcript, Word, wrap_lines
+from voxtral_edge.results import MAX_LINE_CHARACTERS, Segment, Transcript, Word, wrap_lines
 
 # The shortest time a subtitle stays: players drop or flash cues of zero length.
 MIN_CUE_SECONDS = 0.08
@@ -26,22 +26,26 @@ def to_txt(transcript: Transcript, words: bool = False) -> str:
     return transcript.text.strip() + "\n"
 
 
-def to_srt(transcript: Transcript) -> str:
-    """SubRip: numbered cues, CRLF-free, at most two lines each. Empty if there is no text."""
+def to_srt(transcript: Transcript, width: int = MAX_LINE_CHARACTERS) -> str:
+    """SubRip: numbered cues, CRLF-free, lines of at most `width` characters. Empty if there is no text."""
     cues = []
     for number, segment in enumerate(transcript.segments, 1):
         start, end = cue_times(segment)
-        lines = "\n".join(wrap_lines(_srt_text(segment.text)))
+        lines = "\n".join(wrap_lines(_srt_text(segment.text), width))
         cues.append(f"{number}\n{clock(start, ',')} --> {clock(end, ',')}\n{lines}\n")
     return "\n".join(cues)
 
 
-def to_vtt(transcript: Transcript, words: bool = False) -> str:
+def to_vtt(transcript: Transcript, words: bool = False, width: int = MAX_LINE_CHARACTERS) -> str:
     """WebVTT; with `words`, each word after the first carries its start time as an inline time stamp."""
     cues = ["WEBVTT\n"]
     for segment in transcript.segments:
         start, end = cue_times(segment)
-        body = _vtt_words(segment, start, end) if words and segment.words else _vtt_lines(segment.text)
+        body = (
+            _vtt_words(segment, start, end, width)
+            if words and segment.words
+            else _vtt_lines(segment.text, width)
+        )
         cues.append(f"{clock(start, '.')} --> {clock(end, '.')}\n{body}\n")
     return "\n".join(cues)
 
@@ -108,14 +112,14 @@ def _vtt_escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _vtt_lines(text: str) -> str:
-    return "\n".join(_vtt_escape(line) for line in wrap_lines(text))
+def _vtt_lines(text: str, width: int) -> str:
+    return "\n".join(_vtt_escape(line) for line in wrap_lines(text, width))
 
 
-def _vtt_words(segment: Segment, start: float, end: float) -> str:
+def _vtt_words(segment: Segment, start: float, end: float, width: int) -> str:
     """The cue's lines with a time stamp before each word but the first. WebVTT wants the stamps strictly
     inside the cue and strictly increasing, so words that share a time share a stamp."""
-    body = "\n".join(wrap_lines(segment.text))
+    body = "\n".join(wrap_lines(segment.text, width))
     parts: list[str] = []
     cursor, previous = 0, start
     for index, word in enumerate(segment.words):

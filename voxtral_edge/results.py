@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from voxtral_edge.errors import UsageError
+
 # Subtitle practice (two lines of 42 characters, seven seconds at most, broadcasters' guides agree on all
 # three).
 MAX_LINE_CHARACTERS = 42
@@ -14,6 +16,23 @@ MAX_SEGMENT_SECONDS = 7.0
 SEGMENT_PAUSE_SECONDS = 0.8
 # A full stop ends a segment only once there is a subtitle's worth to read: "Mr. Smith" must not become two.
 MIN_SENTENCE_CHARACTERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentLimits:
+    """When a segment is full or over: characters per line, lines, seconds, and the pause that ends it."""
+
+    line_characters: int = MAX_LINE_CHARACTERS
+    lines: int = MAX_SEGMENT_LINES
+    seconds: float = MAX_SEGMENT_SECONDS
+    pause_seconds: float = SEGMENT_PAUSE_SECONDS
+
+    def __post_init__(self) -> None:
+        if self.line_characters < 1 or self.lines < 1 or not self.seconds > 0 or not self.pause_seconds > 0:
+            raise UsageError(f"{self}: every limit must be above 0")
+
+
+SUBTITLE_LIMITS = SegmentLimits()
 
 _SENTENCE_END = tuple(".!?…。！？")
 _CLOSING_QUOTES = "\"'”’»)]）」』"
@@ -69,9 +88,10 @@ def segments_from_words(
     text: str,
     breaks: Sequence[float] = (),
     duration_s: float | None = None,
+    limits: SegmentLimits = SUBTITLE_LIMITS,
 ) -> list[Segment]:
     """Groups words into segments: at the model's own `breaks` (seconds), long pauses, sentence ends, and
-    whenever two lines of 42 characters or seven seconds are full.
+    whenever the `limits` are reached (two lines of 42 characters, seven seconds).
 
     `text` is the transcript the words came from; segments are cut out of it, so that languages written
     without spaces keep their spelling. Without words, all of `text` is one segment from 0 to `duration_s`.
@@ -83,7 +103,7 @@ def segments_from_words(
     segments: list[Segment] = []
     first = 0
     for index in range(1, len(words) + 1):
-        if index == len(words) or _must_break(words, spans, text, first, index, breaks):
+        if index == len(words) or _must_break(words, spans, text, first, index, breaks, limits):
             segments.append(_segment(words, spans, text, first, index))
             first = index
     return segments
@@ -148,17 +168,18 @@ def _must_break(
     first: int,
     index: int,
     breaks: Sequence[float],
+    limits: SegmentLimits,
 ) -> bool:
     """Whether words[index] opens a new segment, given that the current one began at words[first]."""
     previous, word = words[index - 1], words[index]
     if any(previous.end <= moment <= word.end for moment in breaks):
         return True
-    if word.start - previous.end >= SEGMENT_PAUSE_SECONDS:
+    if word.start - previous.end >= limits.pause_seconds:
         return True
-    if word.end - words[first].start > MAX_SEGMENT_SECONDS:
+    if word.end - words[first].start > limits.seconds:
         return True
-    lines = wrap_lines(_slice(words, spans, text, first, index + 1))
-    if len(lines) > MAX_SEGMENT_LINES:
+    lines = wrap_lines(_slice(words, spans, text, first, index + 1), limits.line_characters)
+    if len(lines) > limits.lines:
         return True
     so_far = _slice(words, spans, text, first, index)
     ends_sentence = previous.text.rstrip(_CLOSING_QUOTES).endswith(_SENTENCE_END)
