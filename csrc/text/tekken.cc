@@ -114,7 +114,7 @@ std::uint32_t Tekken::special(const std::string& name) const {
     if (text == name) return rank;
   }
   throw Error(ErrorCode::model_format, "tekken.json: special_tokens: there is no " + json_quoted(name) +
-                                           "; this tokenizer does not belong to a realtime model");
+                                           "; this tokenizer does not belong to a realtime model; take tekken.json from the checkpoint");
 }
 
 }  // namespace voxtral_edge
