@@ -128,7 +128,8 @@ def stages(result: Result) -> str:
         ("Measured, mean", [(_STAGE_NAMES[name], f"stage-{name}", value) for name, value in measured.items()])
     ]
     if result["memory_bound"] is not False:
-        rows.append(("Memory floor", _floor_parts(result)))
+        floor = "Memory floor" if result["step_ms"] else "Memory floor if no pass were shared"
+        rows.append((floor, _floor_parts(result)))
     widest = max(sum(value for _, _, value in parts) for _, parts in rows)
     limit = float(result["deadline_ms"])
     near = limit < _NEAR * widest

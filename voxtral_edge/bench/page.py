@@ -139,11 +139,12 @@ def _charts(result: Result) -> str:
         return ""
     live = result["step_ms"] is not None
     unit = "step" if live else "block"
+    shared = "" if live else " Below it: several steps shared one reading of the weights."
     floor_note = (
         "This model fits the cache; the line of memory does not bind it."
         if result["memory_bound"] is False
         else "The line is the time memory needs for the bytes; its band, the spread of the bandwidth probes. "
-        "Rings: the floor now, and with attention windows full."
+        f"Rings: the floor now, and with attention windows full.{shared}"
     )
     figures = [
         (
