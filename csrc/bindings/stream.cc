@@ -120,7 +120,7 @@ py::dict trace_dict(const Stream& stream) {
 std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_tokens, std::size_t max_batch_tokens,
                                     std::optional<std::size_t> max_drafts, std::uint64_t start_token_position,
                                     std::shared_ptr<BiasTree> bias, bool stop_at_eos, bool trace, bool keep_history,
-                                    bool assume_full_cache) {
+                                    std::vector<std::uint32_t> replayed_ids, bool assume_full_cache) {
   const StreamOptions options{.delay_tokens = delay_tokens,
                               .max_batch_tokens = max_batch_tokens,
                               .max_drafts = max_drafts,
@@ -129,6 +129,7 @@ std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_token
                               .stop_at_eos = stop_at_eos,
                               .keep_history = keep_history,
                               .trace = trace,
+                              .replayed_ids = std::move(replayed_ids),
                               .assume_full_cache = assume_full_cache};
   const py::gil_scoped_release release;
   return std::make_unique<Stream>(engine.engine(), engine.tokenizer(), options);
@@ -175,7 +176,8 @@ void bind_stream(py::module_& module) {
       .def(py::init(&make_stream), py::arg("engine"), py::kw_only(), py::arg("delay_tokens"),
            py::arg("max_batch_tokens") = 0, py::arg("max_drafts") = py::none(), py::arg("start_token_position") = 0,
            py::arg("bias") = nullptr, py::arg("stop_at_eos") = false, py::arg("trace") = false,
-           py::arg("keep_history") = true, py::arg("assume_full_cache") = false, py::keep_alive<1, 2>())
+           py::arg("keep_history") = true, py::arg("replayed_ids") = std::vector<std::uint32_t>(),
+           py::arg("assume_full_cache") = false, py::keep_alive<1, 2>())
       .def(
           "feed",
           [](Stream& stream, const py::array& pcm) {
