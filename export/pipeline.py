@@ -176,7 +176,7 @@ def _build_graphs(manifest: dict[str, Any], folder: Path) -> None:
         from .onnx_graphs import build_graphs
     except ImportError as error:
         raise UsageError(
-            f"export needs the onnx package ({error}); install it with: pip install 'voxtral-edge[export]'"
+            f"export needs the onnx package ({error}); install it with: pip install onnx"
         ) from error
     build_graphs(manifest, folder)
 

@@ -110,7 +110,7 @@ def _import_hub() -> ModuleType:
         import huggingface_hub.constants  # not loaded by the package itself in 0.x
     except ImportError as error:
         raise DeviceError(
-            "a hub id needs the huggingface_hub package: pip install 'voxtral-edge[export]', or download"
+            "a hub id needs the huggingface_hub package: pip install huggingface_hub, or download"
             " the files"
             " yourself and give their folder"
         ) from error

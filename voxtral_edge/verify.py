@@ -179,7 +179,7 @@ def _all_finite(path: Path, entry: dict[str, Any]) -> bool:
 def _engine_checks(folder: Path, manifest: dict[str, Any]) -> Iterator[Check]:
     """Both engines through the public API on a synthetic clip, and on a recording if there is one."""
     for module, hint in (
-        ("onnxruntime", "pip install 'voxtral-edge[onnxruntime]'"),
+        ("onnxruntime", "pip install onnxruntime"),
         ("voxtral_edge._core", "pip install voxtral-edge"),
     ):
         if importlib.util.find_spec(module) is None:

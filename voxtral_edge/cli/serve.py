@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
         from voxtral_edge.server.service import ServiceOptions, bind, run_service
     except ImportError as error:
         raise DeviceError(
-            f"the server does not load ({error}); run `pip install 'voxtral-edge[server]'`"
+            f"the server does not load ({error}); run `pip install '.[server]'` in the source folder"
         ) from error
     delay_tokens(args.delay_ms)
     token = read_token(args.token_file)

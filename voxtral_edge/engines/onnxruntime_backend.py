@@ -43,14 +43,14 @@ def import_onnxruntime() -> Any:
     except ImportError as error:
         raise DeviceError(
             f"The onnxruntime engine needs onnxruntime, which does not load here ({error}); run "
-            "`pip install voxtral-edge[onnxruntime]`, or use the native engine."
+            "`pip install onnxruntime`, or use the native engine."
         ) from error
     version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
     if version < MINIMUM_VERSION:
         raise DeviceError(
             f"onnxruntime {onnxruntime.__version__} is too old: the graphs need "
             f"{'.'.join(map(str, MINIMUM_VERSION))} or later (TensorScatter). Run "
-            "`pip install --upgrade voxtral-edge[onnxruntime]`."
+            "`pip install --upgrade onnxruntime`."
         )
     return onnxruntime
 
