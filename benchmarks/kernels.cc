@@ -45,8 +45,8 @@ struct Context {
   std::vector<Result> results;
 
   void add(const Result& r) {
-    std::printf("%-13s %-12s %6zu x %-5zu %4zu  %9.4f ms  %6.1f GB/s  %4.0f %% of read  %7.1f Gop/s\n", r.kernel.c_str(),
-                r.isa.c_str(), r.outputs, r.columns, r.rows, r.milliseconds, r.gigabytes_per_second,
+    std::printf("%-13s %-12s %6zu x %-5zu %4zu  %9.4f ms  %6.1f GB/s  %4.0f %% of read  %7.1f Gop/s\n",
+                r.kernel.c_str(), r.isa.c_str(), r.outputs, r.columns, r.rows, r.milliseconds, r.gigabytes_per_second,
                 100 * r.floor_milliseconds / r.milliseconds, r.gigaops);
     std::fflush(stdout);
     results.push_back(r);
@@ -133,10 +133,14 @@ PackedMatrix random_matrix(WeightType type, std::size_t outputs, std::size_t col
 
 const char* type_name(WeightType type) {
   switch (type) {
-    case WeightType::q4: return "matmul_q4";
-    case WeightType::q8: return "matmul_q8";
-    case WeightType::f16: return "matmul_f16";
-    case WeightType::f32: return "matmul_f32";
+    case WeightType::q4:
+      return "matmul_q4";
+    case WeightType::q8:
+      return "matmul_q8";
+    case WeightType::f16:
+      return "matmul_f16";
+    case WeightType::f32:
+      return "matmul_f32";
   }
   return "";
 }
@@ -145,8 +149,11 @@ struct Operands {
   AlignedBuffer x, y, values, scales, sums;
   QuantizedRows quantized;
   Operands(std::size_t rows, std::size_t columns, std::size_t outputs)
-      : x(rows * columns * 4), y(rows * outputs * 4), values(rows * (columns + kTileColumns)),
-        scales(rows * (columns / kBlockColumns + 4) * 4), sums(rows * (columns / kBlockColumns + 4) * 4) {
+      : x(rows * columns * 4),
+        y(rows * outputs * 4),
+        values(rows * (columns + kTileColumns)),
+        scales(rows * (columns / kBlockColumns + 4) * 4),
+        sums(rows * (columns / kBlockColumns + 4) * 4) {
     std::mt19937 random(2);
     for (std::size_t i = 0; i < rows * columns; i++)
       x.as<float>()[i] = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
@@ -160,10 +167,15 @@ void multiply(const Kernels& k, WeightType type, const std::uint8_t* w, std::siz
   float* y = o.y.as<float>();
   const float* x = o.x.as<float>();
   switch (type) {
-    case WeightType::q4: k.matmul_q4(w, o.quantized, rows, begin, end, nullptr, y, stride); break;
-    case WeightType::q8: k.matmul_q8(w, o.quantized, rows, begin, end, nullptr, y, stride); break;
+    case WeightType::q4:
+      k.matmul_q4(w, o.quantized, rows, begin, end, nullptr, y, stride);
+      break;
+    case WeightType::q8:
+      k.matmul_q8(w, o.quantized, rows, begin, end, nullptr, y, stride);
+      break;
     case WeightType::f16:
-      k.matmul_f16(reinterpret_cast<const std::uint16_t*>(w), columns, x, rows, columns, begin, end, nullptr, y, stride);
+      k.matmul_f16(reinterpret_cast<const std::uint16_t*>(w), columns, x, rows, columns, begin, end, nullptr, y,
+                   stride);
       break;
     case WeightType::f32:
       k.matmul_f32(reinterpret_cast<const float*>(w), columns, x, rows, columns, begin, end, nullptr, y, stride);
@@ -308,8 +320,8 @@ void run(const Options& options) {
   if (!options.isa.empty()) implementations = {&kernels_by_name(options.isa)};
   else if (implementations.size() > 1) implementations.pop_back();  // scalar only when asked for
   std::printf("kernel        isa          outputs x columns rows  (%zu threads)\n", pool.size());
-  const std::vector<std::size_t> rows = options.quick ? std::vector<std::size_t>{1, 16}
-                                                      : std::vector<std::size_t>{1, 2, 4, 8, 16, 32};
+  const std::vector<std::size_t> rows =
+      options.quick ? std::vector<std::size_t>{1, 16} : std::vector<std::size_t>{1, 2, 4, 8, 16, 32};
   products(context, WeightType::q4, 9216, 3072, rows, implementations);
   products(context, WeightType::q8, 9216, 3072, rows, implementations);
   if (!options.quick) {
@@ -336,8 +348,9 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", e.what());
     return 1;
   } catch (const std::exception&) {
-    std::fprintf(stderr, "usage: kernels_benchmark [--threads N] [--isa NAME] [--megabytes M] [--milliseconds T] "
-                         "[--quick] [--json FILE]\n");
+    std::fprintf(stderr,
+                 "usage: kernels_benchmark [--threads N] [--isa NAME] [--megabytes M] [--milliseconds T] "
+                 "[--quick] [--json FILE]\n");
     return 2;
   }
   return 0;

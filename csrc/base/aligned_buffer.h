@@ -24,14 +24,16 @@ class AlignedBuffer {
   std::uint8_t* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
   template <class T>
-  T* as() const { return reinterpret_cast<T*>(data_); }
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
   // Returns the pages to the system; contents read as zero afterwards.
   void clear();
 
  private:
   std::uint8_t* data_ = nullptr;
   std::size_t bytes_ = 0;
-  void* mapping_ = nullptr;       // null when allocated from the heap
+  void* mapping_ = nullptr;  // null when allocated from the heap
   std::size_t mapping_bytes_ = 0;
 };
 

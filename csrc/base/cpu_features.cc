@@ -37,8 +37,8 @@ CpuFeatures detect() {
   const Registers one = cpuid(1, 0);
   if (!bit(one.ecx, 27)) return f;  // OSXSAVE: without it xgetbv traps and no wide register is saved
   const std::uint64_t states = enabled_states();
-  const bool ymm = (states & 0x6) == 0x6;     // SSE and AVX halves
-  const bool zmm = (states & 0xe6) == 0xe6;   // and opmask, upper halves, registers 16-31
+  const bool ymm = (states & 0x6) == 0x6;    // SSE and AVX halves
+  const bool zmm = (states & 0xe6) == 0xe6;  // and opmask, upper halves, registers 16-31
   const bool tile = (states & 0x60000) == 0x60000;
   const Registers seven = cpuid(7, 0), seven_one = cpuid(7, 1);
   f.avx = ymm && bit(one.ecx, 28);
@@ -88,12 +88,24 @@ std::vector<std::string> CpuFeatures::names() const {
   const struct {
     bool set;
     const char* name;
-  } all[] = {{avx, "avx"},           {avx2, "avx2"},         {fma, "fma"},
-             {f16c, "f16c"},         {avx_vnni, "avx_vnni"}, {avx512f, "avx512f"},
-             {avx512bw, "avx512bw"}, {avx512dq, "avx512dq"}, {avx512vl, "avx512vl"},
-             {avx512vnni, "avx512vnni"}, {avx512bf16, "avx512bf16"}, {amx_int8, "amx_int8"},
-             {neon, "neon"},         {fp16, "fp16"},         {dotprod, "dotprod"},
-             {i8mm, "i8mm"},         {bf16, "bf16"},         {sve, "sve"},
+  } all[] = {{avx, "avx"},
+             {avx2, "avx2"},
+             {fma, "fma"},
+             {f16c, "f16c"},
+             {avx_vnni, "avx_vnni"},
+             {avx512f, "avx512f"},
+             {avx512bw, "avx512bw"},
+             {avx512dq, "avx512dq"},
+             {avx512vl, "avx512vl"},
+             {avx512vnni, "avx512vnni"},
+             {avx512bf16, "avx512bf16"},
+             {amx_int8, "amx_int8"},
+             {neon, "neon"},
+             {fp16, "fp16"},
+             {dotprod, "dotprod"},
+             {i8mm, "i8mm"},
+             {bf16, "bf16"},
+             {sve, "sve"},
              {sve2, "sve2"}};
   std::vector<std::string> out;
   for (const auto& entry : all)

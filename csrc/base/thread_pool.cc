@@ -131,13 +131,15 @@ struct ThreadPool::State {
   std::atomic<bool> parked_caller{false};
   alignas(64) void (*function)(void*, std::size_t) = nullptr;
   void* context = nullptr;
-  std::atomic<bool> stopping{false};   // a late worker may still look at an old section when the pool stops
+  std::atomic<bool> stopping{false};  // a late worker may still look at an old section when the pool stops
   std::size_t threads = 1;
   std::chrono::nanoseconds spin{0};
   std::uint32_t forks_at_start = 0;
   std::vector<std::thread> workers;
-  struct alignas(64) Claim { Word section{0}; };   // last section whose share was claimed
-  std::vector<Claim> claims;                       // one per worker
+  struct alignas(64) Claim {
+    Word section{0};
+  };                          // last section whose share was claimed
+  std::vector<Claim> claims;  // one per worker
 
   // True if the share of worker `index` in `section` is now the calling thread's to run.
   bool claim(std::size_t index, std::uint32_t section) {
@@ -167,7 +169,7 @@ struct ThreadPool::State {
       await_section(seen);
       seen++;
       if (stopping.load(std::memory_order_relaxed)) return;
-      if (!claim(index, seen)) continue;   // the caller was faster
+      if (!claim(index, seen)) continue;  // the caller was faster
       function(context, index);
       if (remaining.fetch_sub(1, std::memory_order_seq_cst) == 1 && parked_caller.load(std::memory_order_seq_cst))
         wake(remaining);
@@ -201,8 +203,8 @@ struct ThreadPool::State {
 ThreadPool::ThreadPool(std::size_t threads) : state_(std::make_unique<State>()) {
   constexpr std::size_t kMost = 1024;
   if (threads < 1 || threads > kMost)
-    throw Error(ErrorCode::device, "thread count " + std::to_string(threads) + " is outside 1 to " +
-                                       std::to_string(kMost));
+    throw Error(ErrorCode::device,
+                "thread count " + std::to_string(threads) + " is outside 1 to " + std::to_string(kMost));
   watch_forks();
   State& s = *state_;
   s.threads = threads;

@@ -18,9 +18,9 @@ class ThreadPool {
 
   std::size_t size() const;
 
-  // Calls f(thread_index) once for every index (0 on the caller; another on its worker, or on the caller when that worker
-  // is late) and returns when all are done. Not reentrant: one section
-  // at a time (the engine's pass lock guarantees it). f must not throw. No allocation, no lock while workers spin.
+  // Calls f(thread_index) once for every index (0 on the caller; another on its worker, or on the caller when that
+  // worker is late) and returns when all are done. Not reentrant: one section at a time (the engine's pass lock
+  // guarantees it). f must not throw. No allocation, no lock while workers spin.
   template <class F>
   void run(F&& f) {
     run_erased([](void* context, std::size_t thread) { (*static_cast<std::remove_reference_t<F>*>(context))(thread); },

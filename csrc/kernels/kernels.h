@@ -51,8 +51,8 @@ struct Kernels {
   const char* description;
 
   // x [rows][x_stride] float, `columns` used -> out (rows of out, padding cleared). value = round to nearest even of
-  // x * (127 / absmax). A block with absmax < 2^-100 is zero; one that holds a NaN or infinity gets values 0 and a scale
-  // that is not finite, so that its products are visibly wrong instead of plausible.
+  // x * (127 / absmax). A block with absmax < 2^-100 is zero; one that holds a NaN or infinity gets values 0 and a
+  // scale that is not finite, so that its products are visibly wrong instead of plausible.
   void (*quantize_rows)(const float* x, std::size_t rows, std::size_t columns, std::size_t x_stride,
                         const QuantizedRows& out);
 

@@ -53,7 +53,7 @@ struct QuantizedShape {
   std::size_t row_bytes;    // of one row in one block
   std::size_t block_bytes;  // of 16 rows in one block
   std::size_t tile_bytes;
-  std::uint8_t zero;        // byte that holds zero point(s)
+  std::uint8_t zero;  // byte that holds zero point(s)
 };
 
 QuantizedShape quantized_shape(WeightType type) {
@@ -99,8 +99,9 @@ PackedMatrix::PackedMatrix(WeightType type, std::size_t rows, std::size_t column
   if (rows == 0 || columns == 0)
     throw Error(ErrorCode::model_format, "a weight matrix has no elements: the package is damaged");
   constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max() / 2;  // room to round up
-  checked_product(checked_product(rows < kMost ? rows + kGroupRows : rows, columns < kMost ? columns + kTileColumns : columns),
-                  sizeof(float));
+  checked_product(
+      checked_product(rows < kMost ? rows + kGroupRows : rows, columns < kMost ? columns + kTileColumns : columns),
+      sizeof(float));
   groups_ = (rows + kGroupRows - 1) / kGroupRows;
   const std::size_t tiles = (columns + kTileColumns - 1) / kTileColumns;
   switch (type) {
@@ -132,10 +133,10 @@ void PackedMatrix::pack_rows(std::size_t first_row, std::size_t count, const voi
     switch (type_) {
       case WeightType::q4:
       case WeightType::q8:
-        pack_quantized_group(type_, group, padded_columns_ / kBlockColumns, source_blocks, rows,
-                             static_cast<const std::uint8_t*>(weights) +
-                                 done * source_blocks * quantized_shape(type_).row_bytes,
-                             scales + done * source_blocks, first_row + done);
+        pack_quantized_group(
+            type_, group, padded_columns_ / kBlockColumns, source_blocks, rows,
+            static_cast<const std::uint8_t*>(weights) + done * source_blocks * quantized_shape(type_).row_bytes,
+            scales + done * source_blocks, first_row + done);
         break;
       case WeightType::f16:
         pack_float_group(reinterpret_cast<std::uint16_t*>(group), columns_, rows,

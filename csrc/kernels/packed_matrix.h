@@ -32,7 +32,7 @@ class PackedMatrix {
   std::size_t columns() const { return columns_; }
   std::size_t groups() const { return groups_; }
   std::size_t padded_rows() const { return groups_ * kGroupRows; }
-  std::size_t padded_columns() const { return padded_columns_; }   // q4/q8: multiple of 64; else == columns
+  std::size_t padded_columns() const { return padded_columns_; }  // q4/q8: multiple of 64; else == columns
   std::size_t group_bytes() const { return group_bytes_; }
   const std::uint8_t* data() const { return data_.data(); }
   std::size_t bytes() const { return groups_ * group_bytes_; }

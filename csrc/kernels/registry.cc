@@ -98,11 +98,11 @@ const Kernels& kernels_by_name(const std::string& name) {
   for (const Entry& entry : kEntries) {
     if (name != entry.kernels->name) continue;
     if (entry.runs_on(cpu_features())) return *entry.kernels;
-    throw Error(ErrorCode::device, "this CPU lacks instructions that the kernels \"" + name +
-                                       "\" need; available: " + available_names());
+    throw Error(ErrorCode::device,
+                "this CPU lacks instructions that the kernels \"" + name + "\" need; available: " + available_names());
   }
-  throw Error(ErrorCode::device, "there are no kernels named \"" + name + "\" in this build; available: " +
-                                     available_names());
+  throw Error(ErrorCode::device,
+              "there are no kernels named \"" + name + "\" in this build; available: " + available_names());
 }
 
 }  // namespace voxtral_edge

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <atomic>
-#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <exception>
@@ -80,7 +79,8 @@ void equal(const A& a, const B& b, const char* expression, const char* file, int
 inline void near(double a, double b, double tolerance, const char* expression, const char* file, int line) {
   state().checks++;
   if (!(std::fabs(a - b) <= tolerance))  // also fails on NaN
-    fail(file, line, std::string(expression) + ": got " + text(a) + ", expected " + text(b) + " within " + text(tolerance));
+    fail(file, line,
+         std::string(expression) + ": got " + text(a) + ", expected " + text(b) + " within " + text(tolerance));
 }
 
 inline int run_all(int argc, char** argv) {
@@ -113,43 +113,44 @@ inline int run_all(int argc, char** argv) {
 
 #define CHECK_JOIN2(a, b) a##b
 #define CHECK_JOIN(a, b) CHECK_JOIN2(a, b)
-#define TEST(name)                                                                                             \
-  static void CHECK_JOIN(check_test_, __LINE__)();                                                             \
-  static const ::voxtral_edge::check::Registrar CHECK_JOIN(check_registrar_, __LINE__)(name,                   \
-                                                                                     CHECK_JOIN(check_test_, __LINE__)); \
+#define TEST(name)                                                                      \
+  static void CHECK_JOIN(check_test_, __LINE__)();                                      \
+  static const ::voxtral_edge::check::Registrar CHECK_JOIN(check_registrar_, __LINE__)( \
+      name, CHECK_JOIN(check_test_, __LINE__));                                         \
   static void CHECK_JOIN(check_test_, __LINE__)()
 
-#define CHECK(...)                                                                                \
-  do {                                                                                            \
-    ::voxtral_edge::check::state().checks++;                                                      \
-    if (!(__VA_ARGS__)) ::voxtral_edge::check::fail(__FILE__, __LINE__, "false: " #__VA_ARGS__);  \
+#define CHECK(...)                                                                               \
+  do {                                                                                           \
+    ::voxtral_edge::check::state().checks++;                                                     \
+    if (!(__VA_ARGS__)) ::voxtral_edge::check::fail(__FILE__, __LINE__, "false: " #__VA_ARGS__); \
   } while (0)
 #define CHECK_EQ(a, b) ::voxtral_edge::check::equal((a), (b), #a " == " #b, __FILE__, __LINE__)
 #define CHECK_NEAR(a, b, tolerance) ::voxtral_edge::check::near((a), (b), (tolerance), #a " ~ " #b, __FILE__, __LINE__)
 
 // The expression must throw voxtral_edge::Error with this code.
-#define CHECK_THROWS_CODE(expression, expected_code)                                                                   \
-  do {                                                                                                                 \
-    ::voxtral_edge::check::state().checks++;                                                                           \
-    try {                                                                                                              \
-      (void)(expression);                                                                                              \
-      ::voxtral_edge::check::fail(__FILE__, __LINE__, "no exception: " #expression);                                   \
-    } catch (const ::voxtral_edge::Error& error) {                                                                     \
-      if (error.code() != (expected_code))                                                                             \
-        ::voxtral_edge::check::fail(__FILE__, __LINE__, std::string("wrong error code from " #expression ": ") + error.what()); \
-    }                                                                                                                  \
+#define CHECK_THROWS_CODE(expression, expected_code)                                                        \
+  do {                                                                                                      \
+    ::voxtral_edge::check::state().checks++;                                                                \
+    try {                                                                                                   \
+      (void)(expression);                                                                                   \
+      ::voxtral_edge::check::fail(__FILE__, __LINE__, "no exception: " #expression);                        \
+    } catch (const ::voxtral_edge::Error& error) {                                                          \
+      if (error.code() != (expected_code))                                                                  \
+        ::voxtral_edge::check::fail(__FILE__, __LINE__,                                                     \
+                                    std::string("wrong error code from " #expression ": ") + error.what()); \
+    }                                                                                                       \
   } while (0)
 // The expression must throw anything derived from std::exception.
-#define CHECK_THROWS(expression)                                                                      \
-  do {                                                                                                \
-    ::voxtral_edge::check::state().checks++;                                                          \
-    bool check_threw = false;                                                                         \
-    try {                                                                                             \
-      (void)(expression);                                                                             \
-    } catch (const std::exception&) {                                                                 \
-      check_threw = true;                                                                             \
-    }                                                                                                 \
-    if (!check_threw) ::voxtral_edge::check::fail(__FILE__, __LINE__, "no exception: " #expression);  \
+#define CHECK_THROWS(expression)                                                                     \
+  do {                                                                                               \
+    ::voxtral_edge::check::state().checks++;                                                         \
+    bool check_threw = false;                                                                        \
+    try {                                                                                            \
+      (void)(expression);                                                                            \
+    } catch (const std::exception&) {                                                                \
+      check_threw = true;                                                                            \
+    }                                                                                                \
+    if (!check_threw) ::voxtral_edge::check::fail(__FILE__, __LINE__, "no exception: " #expression); \
   } while (0)
 
 #define CHECK_MAIN() \

@@ -12,7 +12,7 @@ namespace {
 
 struct Ring {
   std::size_t count, head_dim;
-  std::vector<float> keys, values;                   // what is attended to, after rounding to the storage type
+  std::vector<float> keys, values;  // what is attended to, after rounding to the storage type
   std::vector<std::uint16_t> half_keys, half_values;
 };
 
@@ -95,12 +95,14 @@ TEST("any segmentation gives the same bits") {
       const std::vector<float> q = random.normals(queries * head_dim);
       std::vector<KvSegment> cuts;
       for (std::size_t begin = 0; begin < count;) {
-        const std::size_t run = random.between(0, round % 2 ? 5 : 300), taken = run < count - begin ? run : count - begin;
+        const std::size_t run = random.between(0, round % 2 ? 5 : 300),
+                          taken = run < count - begin ? run : count - begin;
         cuts.push_back(segment(ring, type, begin, taken));  // empty segments too
         begin += taken;
       }
       for (const Kernels* kernels : available_kernels()) {
-        const std::vector<float> whole = attend(*kernels, ring, type, q, queries, {segment(ring, type, 0, count)}, 0.2f);
+        const std::vector<float> whole =
+            attend(*kernels, ring, type, q, queries, {segment(ring, type, 0, count)}, 0.2f);
         const std::vector<float> pieces = attend(*kernels, ring, type, q, queries, cuts, 0.2f);
         CHECK(same_bits(whole.data(), pieces.data(), whole.size()));
       }

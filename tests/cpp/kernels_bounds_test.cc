@@ -43,7 +43,7 @@ void check_quantized(const Kernels& kernels, At at, Random& random) {
     const QuantizedRows q{values, scales, sums, padded};
     kernels.quantize_rows(x, rows, columns, columns, q);
     (type == WeightType::q4 ? kernels.matmul_q4 : kernels.matmul_q8)(weights, q, rows, 0, packed.groups(), bias, y,
-                                                                    packed.padded_rows());
+                                                                     packed.padded_rows());
     CHECK(y[0] == y[0]);
   }
 }
@@ -88,7 +88,8 @@ void check_elementwise(const Kernels& kernels, At at, Random& random) {
 void check_attention(const Kernels& kernels, At at, Random& random) {
   for (int round = 0; round < 40; round++) {
     const KvType type = round % 2 ? KvType::f32 : KvType::f16;
-    const std::size_t head_dim = 16 * random.between(1, 8), queries = random.between(1, 6), first = random.between(0, 40);
+    const std::size_t head_dim = 16 * random.between(1, 8), queries = random.between(1, 6),
+                      first = random.between(0, 40);
     const std::size_t second = random.between(1, 300), size = type == KvType::f32 ? 4 : 2;
     const Guarded<std::uint8_t> k1(first * head_dim * size, at), v1(first * head_dim * size, at);
     const Guarded<std::uint8_t> k2(second * head_dim * size, at), v2(second * head_dim * size, at);

@@ -86,7 +86,8 @@ TEST("a row's float product depends neither on the other rows nor on the range o
 TEST("rms_norm against double, with and without the delay scale") {
   Random random(22);
   for (const std::size_t count : {1, 7, 16, 17, 63, 128, 192, 1280, 3072}) {
-    const std::vector<float> x = random.normals(count, 3.0f), weight = random.normals(count), g = random.normals(count, 0.2f);
+    const std::vector<float> x = random.normals(count, 3.0f), weight = random.normals(count),
+                             g = random.normals(count, 0.2f);
     for (const bool scaled : {false, true}) {
       std::vector<std::vector<float>> vector_results;
       for (const Kernels* kernels : available_kernels()) {
@@ -110,7 +111,8 @@ TEST("rms_norm against double, with and without the delay scale") {
 TEST("silu_multiply: within 8 units of the exact value from -100 to 100, finite everywhere") {
   std::vector<float> gate, up;
   for (float v = -100.0f; v <= 100.0f; v += 0.0137f) gate.push_back(v);
-  for (const float v : {0.0f, -0.0f, 1e-30f, -1e-30f, 1e4f, -1e4f, 3e38f, -3e38f, -87.3f, -88.0f, -103.0f}) gate.push_back(v);
+  for (const float v : {0.0f, -0.0f, 1e-30f, -1e-30f, 1e4f, -1e4f, 3e38f, -3e38f, -87.3f, -88.0f, -103.0f})
+    gate.push_back(v);
   for (std::size_t i = 0; i < gate.size(); i++) up.push_back(i % 2 ? 1.0f : -0.5f);
   std::vector<std::vector<float>> vector_results;
   for (const Kernels* kernels : available_kernels()) {

@@ -32,7 +32,8 @@ std::vector<float> awkward_floats() {
       out.push_back(-v);
     }
   }
-  for (const float v : {1e30f, 65519.996f, 65520.0f, 65535.0f, INFINITY, 1e-30f, 1e-42f, 5.9604645e-8f, 2.9802322e-8f}) {
+  for (const float v :
+       {1e30f, 65519.996f, 65520.0f, 65535.0f, INFINITY, 1e-30f, 1e-42f, 5.9604645e-8f, 2.9802322e-8f}) {
     out.push_back(v);
     out.push_back(-v);
   }

@@ -32,12 +32,23 @@ std::vector<float> awkward_rows(std::size_t rows, std::size_t columns, Random& r
     for (std::size_t k = 0; k < columns; k++) {
       float& v = x[m * columns + k];
       switch (m % 7) {
-        case 1: v = 3.0f; break;
-        case 2: v = k % 2 ? -3.0f : 3.0f; break;
-        case 3: v = 0.0f; break;
-        case 4: v = k % 50 == 0 ? 1000.0f : v * 1e-3f; break;
-        case 5: v *= k % 64 < 32 ? 1e-35f : 1e30f; break;
-        default: break;
+        case 1:
+          v = 3.0f;
+          break;
+        case 2:
+          v = k % 2 ? -3.0f : 3.0f;
+          break;
+        case 3:
+          v = 0.0f;
+          break;
+        case 4:
+          v = k % 50 == 0 ? 1000.0f : v * 1e-3f;
+          break;
+        case 5:
+          v *= k % 64 < 32 ? 1e-35f : 1e30f;
+          break;
+        default:
+          break;
       }
     }
   return x;

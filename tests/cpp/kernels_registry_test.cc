@@ -39,8 +39,10 @@ TEST("available kernels are compiled and match the features of this CPU") {
 
 TEST("every table is complete") {
   for (const Kernels* k : compiled_kernels()) {
-    CHECK(k->name && k->description && k->quantize_rows && k->matmul_q4 && k->matmul_q8 && k->matmul_f16 && k->matmul_f32);
-    CHECK(k->rms_norm && k->silu_multiply && k->gelu && k->add && k->attend && k->to_f16 && k->from_f16 && k->logit_stats);
+    CHECK(k->name && k->description && k->quantize_rows && k->matmul_q4 && k->matmul_q8 && k->matmul_f16 &&
+          k->matmul_f32);
+    CHECK(k->rms_norm && k->silu_multiply && k->gelu && k->add && k->attend && k->to_f16 && k->from_f16 &&
+          k->logit_stats);
   }
 }
 

@@ -47,7 +47,8 @@ std::vector<float> quantized_product(const Kernels& kernels, WeightType type) {
   const std::size_t rows = 5, columns = 200, outputs = 48, blocks = 7;
   Numbers numbers;
   SourceMatrix source{outputs, columns, {}, {}, {}};
-  for (std::size_t i = 0; i < outputs * blocks * (type == WeightType::q4 ? 16 : 32); i++) source.bytes.push_back(numbers.byte());
+  for (std::size_t i = 0; i < outputs * blocks * (type == WeightType::q4 ? 16 : 32); i++)
+    source.bytes.push_back(numbers.byte());
   for (std::size_t i = 0; i < outputs * blocks; i++)
     source.scales.push_back(static_cast<std::uint16_t>(0x2000 + numbers.byte()));
   const PackedMatrix packed = pack(type, source);
@@ -56,7 +57,7 @@ std::vector<float> quantized_product(const Kernels& kernels, WeightType type) {
   kernels.quantize_rows(x.data(), rows, columns, columns, q.rows());
   std::vector<float> y(rows * outputs);
   (type == WeightType::q4 ? kernels.matmul_q4 : kernels.matmul_q8)(packed.data(), q.rows(), rows, 0, packed.groups(),
-                                                                  bias.data(), y.data(), outputs);
+                                                                   bias.data(), y.data(), outputs);
   return y;
 }
 
@@ -68,7 +69,8 @@ std::vector<float> float_product(const Kernels& kernels) {
   kernels.matmul_f32(weights.data(), columns, x.data(), rows, columns, 0, 2, nullptr, y.data(), outputs);
   std::vector<std::uint16_t> halves(weights.size());
   kernels.to_f16(weights.data(), weights.size(), halves.data());
-  kernels.matmul_f16(halves.data(), columns, x.data(), rows, columns, 0, 2, nullptr, y.data() + rows * outputs, outputs);
+  kernels.matmul_f16(halves.data(), columns, x.data(), rows, columns, 0, 2, nullptr, y.data() + rows * outputs,
+                     outputs);
   return y;
 }
 
@@ -101,7 +103,8 @@ std::vector<float> attention(const Kernels& kernels) {
   kernels.to_f16(keys.data(), keys.size(), half_keys.data());
   kernels.to_f16(values.data(), values.size(), half_values.data());
   const KvSegment half{half_keys.data(), half_values.data(), count};
-  kernels.attend(q.data(), queries, head_dim, &half, 1, KvType::f16, 0.05f, scratch.data(), out.data() + queries * head_dim);
+  kernels.attend(q.data(), queries, head_dim, &half, 1, KvType::f16, 0.05f, scratch.data(),
+                 out.data() + queries * head_dim);
   return out;
 }
 

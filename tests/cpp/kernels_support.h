@@ -69,9 +69,9 @@ class GuardedMemory {
 // Package-layout weights and what they stand for.
 struct SourceMatrix {
   std::size_t rows, columns;
-  std::vector<std::uint8_t> bytes;       // q4, q8, or the bytes of f16 / f32
+  std::vector<std::uint8_t> bytes;  // q4, q8, or the bytes of f16 / f32
   std::vector<std::uint16_t> scales;
-  std::vector<float> values;             // [rows][columns]
+  std::vector<float> values;  // [rows][columns]
 };
 
 inline SourceMatrix random_matrix(WeightType type, std::size_t rows, std::size_t columns, Random& random) {
@@ -120,7 +120,8 @@ inline PackedMatrix pack(WeightType type, const SourceMatrix& m) {
 class QuantizedBuffer {
  public:
   QuantizedBuffer(std::size_t rows, std::size_t padded_columns)
-      : values_(rows * padded_columns), scales_(rows * padded_columns / kBlockColumns * 4 + 64),
+      : values_(rows * padded_columns),
+        scales_(rows * padded_columns / kBlockColumns * 4 + 64),
         sums_(rows * padded_columns / kBlockColumns * 4 + 64) {
     rows_ = {values_.as<std::int8_t>(), scales_.as<float>(), sums_.as<std::int32_t>(), padded_columns};
   }
@@ -144,6 +145,8 @@ inline bool same_bits(const float* a, const float* b, std::size_t count) {
   return std::memcmp(a, b, count * sizeof(float)) == 0;
 }
 
-inline std::size_t round_up(std::size_t value, std::size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+inline std::size_t round_up(std::size_t value, std::size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace voxtral_edge::test

@@ -62,13 +62,13 @@ VOXTRAL_EDGE_INLINE inline void pin(__m256i* sums) {
 
 // sums[2 m + h] += float(dots[2 m + h]) * scales, h = half of the 16 weight rows.
 template <std::size_t M>
-VOXTRAL_EDGE_INLINE inline void add_scaled(const __m256i* dots, const std::uint8_t* scales, const Activations& x, std::size_t b,
-                       __m256* sums) {
+VOXTRAL_EDGE_INLINE inline void add_scaled(const __m256i* dots, const std::uint8_t* scales, const Activations& x,
+                                           std::size_t b, __m256* sums) {
   for (std::size_t h = 0; h < 2; h++) {
     const __m256 weight_scale = _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(scales + 16 * h)));
     for (std::size_t m = 0; m < M; m++)
-      sums[2 * m + h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[2 * m + h]),
-                                        _mm256_mul_ps(weight_scale, x.scale(m, b)), sums[2 * m + h]);
+      sums[2 * m + h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[2 * m + h]), _mm256_mul_ps(weight_scale, x.scale(m, b)),
+                                        sums[2 * m + h]);
   }
 }
 

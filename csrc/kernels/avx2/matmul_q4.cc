@@ -13,8 +13,8 @@ constexpr std::size_t kBlockBytes = kGroupRows * kBlockColumns / 2;
 // Products of nibbles (0..15) with activations (-127..127) are summed in int16 over the whole block:
 // 16 products of at most 1905 give 30480 < 32767, so nothing saturates.
 template <std::size_t M>
-VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
-                      __m256* sums) {
+VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
+                                          std::size_t b, __m256* sums) {
   const __m256i nibble = _mm256_set1_epi8(15);
   __m256i dots[2 * M];
   VOXTRAL_EDGE_UNROLL
@@ -46,8 +46,8 @@ VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::
 }
 
 template <std::size_t M>
-void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch,
-                   const float* bias, float* y, std::size_t y_stride) {
+void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch, const float* bias,
+                   float* y, std::size_t y_stride) {
   __m256 sums[2 * M];
   for (std::size_t j = 0; j < 2 * M; j++) sums[j] = _mm256_setzero_ps();
   for (std::size_t t = 0; t < tiles; t++, tile += kQ4TileBytes) {

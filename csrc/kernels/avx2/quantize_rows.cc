@@ -27,9 +27,8 @@ inline std::int32_t sum_lanes(__m256i v) {
 inline void quantize_block(const float* x, std::int8_t* values, float* scale, std::int32_t* sum) {
   __m256 v[4];
   for (int i = 0; i < 4; i++) v[i] = _mm256_loadu_ps(x + 8 * i);
-  const std::uint32_t largest =
-      largest_lane(_mm256_max_epi32(_mm256_max_epi32(magnitudes(v[0]), magnitudes(v[1])),
-                                    _mm256_max_epi32(magnitudes(v[2]), magnitudes(v[3]))));
+  const std::uint32_t largest = largest_lane(_mm256_max_epi32(_mm256_max_epi32(magnitudes(v[0]), magnitudes(v[1])),
+                                                              _mm256_max_epi32(magnitudes(v[2]), magnitudes(v[3]))));
   *scale = 0.0f;
   *sum = 0;
   __m256i bytes = _mm256_setzero_si256();

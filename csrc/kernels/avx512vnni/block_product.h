@@ -14,8 +14,8 @@ namespace voxtral_edge::avx512vnni {
 inline constexpr std::size_t kMostRows = 16;  // 16 sums and 8 weight vectors of 32 registers
 
 // Weights are read once, front to back. 9 KiB ahead covers ~150 ns at the pace of one thread even when 8 rows' worth of
-// arithmetic keeps the reorder buffer from looking ahead by itself (2.3 KiB: 70 % of the read bandwidth at 8 rows, 9 KiB:
-// 95 %); more gains nothing.
+// arithmetic keeps the reorder buffer from looking ahead by itself (2.3 KiB: 70 % of the read bandwidth at 8 rows, 9
+// KiB: 95 %); more gains nothing.
 inline constexpr std::size_t kPrefetchAhead = 9216;
 
 template <std::size_t Bytes>
@@ -47,15 +47,16 @@ struct Activations {
 };
 
 // Sum over 32 columns of (weight - zero point) * activation for 16 weight rows; w[i] holds columns 4 i to 4 i + 3.
-// Written out for two reasons, measured on Zen 5 with GCC 12: it does not fold the broadcast into the instruction, and it
-// spreads the loads of the next weights between these eight dependent instructions, which keeps blocks from overlapping
-// (one row: 4.9 instead of 2.4 ns per q4 block, 16 instead of 4 ns per q8 block).
+// Written out for two reasons, measured on Zen 5 with GCC 12: it does not fold the broadcast into the instruction, and
+// it spreads the loads of the next weights between these eight dependent instructions, which keeps blocks from
+// overlapping (one row: 4.9 instead of 2.4 ns per q4 block, 16 instead of 4 ns per q8 block).
 template <int ZeroPointBits>
 VOXTRAL_EDGE_INLINE inline __m512i dot_block(const __m512i* w, const std::int8_t* x, __m512i activation_sum) {
   struct __attribute__((may_alias)) Block {
     std::int8_t values[kBlockColumns];
   };
   __m512i dot = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(activation_sum, ZeroPointBits));
+  // clang-format off
   __asm__(
       "vpdpbusd (%[x])%{1to16%}, %[w0], %[dot]\n\t"
       "vpdpbusd 4(%[x])%{1to16%}, %[w1], %[dot]\n\t"
@@ -68,6 +69,7 @@ VOXTRAL_EDGE_INLINE inline __m512i dot_block(const __m512i* w, const std::int8_t
       : [dot] "+v"(dot)
       : [w0] "v"(w[0]), [w1] "v"(w[1]), [w2] "v"(w[2]), [w3] "v"(w[3]), [w4] "v"(w[4]), [w5] "v"(w[5]), [w6] "v"(w[6]),
         [w7] "v"(w[7]), [x] "r"(x), "m"(*reinterpret_cast<const Block*>(x)));
+  // clang-format on
   return dot;
 }
 

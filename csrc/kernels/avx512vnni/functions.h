@@ -1,5 +1,5 @@
-// AVX-512 (F, BW, DQ, VL) with VNNI. Code in this folder is built for these instructions: nothing here may be called before
-// registry.cc has seen that the CPU has them.
+// AVX-512 (F, BW, DQ, VL) with VNNI. Code in this folder is built for these instructions: nothing here may be called
+// before registry.cc has seen that the CPU has them.
 #pragma once
 
 #include <cstddef>

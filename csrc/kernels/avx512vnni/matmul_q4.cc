@@ -12,8 +12,8 @@ constexpr std::size_t kBlockBytes = kGroupRows * kBlockColumns / 2;
 
 // One block of 16 weight rows times M activation rows: 8 unpacked vectors of 4 columns stay in registers.
 template <std::size_t M>
-VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
-                      __m512* sums) {
+VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
+                                          std::size_t b, __m512* sums) {
   const __m512i nibble = _mm512_set1_epi8(15);
   __m512i w[8];
   for (int i = 0; i < 4; i++) {
@@ -29,8 +29,8 @@ VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::
 }
 
 template <std::size_t M>
-void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch,
-                   const float* bias, float* y, std::size_t y_stride) {
+void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch, const float* bias,
+                   float* y, std::size_t y_stride) {
   __m512 sums[M];
   for (std::size_t m = 0; m < M; m++) sums[m] = _mm512_setzero_ps();
   for (std::size_t t = 0; t < tiles; t++, tile += kQ4TileBytes) {

@@ -11,8 +11,8 @@ namespace {
 constexpr std::size_t kBlockBytes = kGroupRows * kBlockColumns;
 
 template <std::size_t M>
-VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
-                      __m512* sums) {
+VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
+                                          std::size_t b, __m512* sums) {
   __m512i w[8];
   for (int i = 0; i < 8; i++) w[i] = _mm512_load_si512(block + 64 * i);
   const __m512 weight_scale = load_scales(scales);
@@ -22,8 +22,8 @@ VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::
 }
 
 template <std::size_t M>
-void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch,
-                   const float* bias, float* y, std::size_t y_stride) {
+void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch, const float* bias,
+                   float* y, std::size_t y_stride) {
   __m512 sums[M];
   for (std::size_t m = 0; m < M; m++) sums[m] = _mm512_setzero_ps();
   for (std::size_t t = 0; t < tiles; t++, tile += kQ8TileBytes) {

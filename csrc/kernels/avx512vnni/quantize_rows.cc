@@ -11,9 +11,8 @@ inline void quantize_block(const float* x, __mmask16 mask0, __mmask16 mask1, std
                            std::int32_t* sum) {
   const __m512 x0 = _mm512_maskz_loadu_ps(mask0, x), x1 = _mm512_maskz_loadu_ps(mask1, x + 16);
   const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitudeBits));
-  const auto largest = static_cast<std::uint32_t>(
-      _mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(x0), magnitude),
-                                               _mm512_and_si512(_mm512_castps_si512(x1), magnitude))));
+  const auto largest = static_cast<std::uint32_t>(_mm512_reduce_max_epi32(_mm512_max_epi32(
+      _mm512_and_si512(_mm512_castps_si512(x0), magnitude), _mm512_and_si512(_mm512_castps_si512(x1), magnitude))));
   __m512i q0 = _mm512_setzero_si512(), q1 = q0;
   *scale = 0.0f;
   if (largest >= kTinyBits) {

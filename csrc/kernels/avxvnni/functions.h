@@ -1,5 +1,5 @@
-// AVX2 with the VEX-encoded int8 dot product that client cores have instead of AVX-512 (Alder Lake and N100 on). Only the
-// integer products differ from avx2; everything else is taken from there.
+// AVX2 with the VEX-encoded int8 dot product that client cores have instead of AVX-512 (Alder Lake and N100 on). Only
+// the integer products differ from avx2; everything else is taken from there.
 #pragma once
 
 #include <cstddef>

@@ -14,8 +14,8 @@ constexpr std::size_t kBlockBytes = kGroupRows * kBlockColumns;
 
 // The stored byte (value + 128) is the unsigned factor as it is; sums start at minus the zero point's share.
 template <std::size_t M>
-VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
-                      __m256* sums) {
+VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
+                                          std::size_t b, __m256* sums) {
   __m256i dots[2 * M];
   VOXTRAL_EDGE_UNROLL
   for (std::size_t m = 0; m < M; m++)
@@ -35,8 +35,8 @@ VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::
 }
 
 template <std::size_t M>
-void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch,
-                   const float* bias, float* y, std::size_t y_stride) {
+void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch, const float* bias,
+                   float* y, std::size_t y_stride) {
   __m256 sums[2 * M];
   for (std::size_t j = 0; j < 2 * M; j++) sums[j] = _mm256_setzero_ps();
   for (std::size_t t = 0; t < tiles; t++, tile += kQ8TileBytes) {

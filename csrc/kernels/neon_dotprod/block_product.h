@@ -1,6 +1,6 @@
 // What the q4 and q8 products share: a register holds 4 columns of 4 weight rows, and the dot product instruction takes
-// its four activations from a lane, so they need no broadcast. A block is worked off four weight rows at a time: 8 weight
-// vectors, the activations of all rows and one sum per row then fit the 32 registers without spilling.
+// its four activations from a lane, so they need no broadcast. A block is worked off four weight rows at a time: 8
+// weight vectors, the activations of all rows and one sum per row then fit the 32 registers without spilling.
 #pragma once
 
 #include <arm_neon.h>
@@ -68,20 +68,18 @@ VOXTRAL_EDGE_INLINE inline void add_dots(const int8x16_t* w, const int8x16_t* a,
 
 // sums[4 m + h] += float(dots[m]) * scales, for weight rows 4 h to 4 h + 3 of the group.
 template <std::size_t M>
-VOXTRAL_EDGE_INLINE inline void add_scaled(const int32x4_t* dots, const std::uint8_t* scales, std::size_t h, const Activations& x,
-                       std::size_t b, float32x4_t* sums) {
+VOXTRAL_EDGE_INLINE inline void add_scaled(const int32x4_t* dots, const std::uint8_t* scales, std::size_t h,
+                                           const Activations& x, std::size_t b, float32x4_t* sums) {
   const float32x4_t weight_scale = vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(scales + 8 * h)));
   for (std::size_t m = 0; m < M; m++)
-    sums[4 * m + h] =
-        vfmaq_f32(sums[4 * m + h], vcvtq_f32_s32(dots[m]), vmulq_n_f32(weight_scale, x.scale(m, b)));
+    sums[4 * m + h] = vfmaq_f32(sums[4 * m + h], vcvtq_f32_s32(dots[m]), vmulq_n_f32(weight_scale, x.scale(m, b)));
 }
 
 template <std::size_t M>
 VOXTRAL_EDGE_INLINE inline void store_sums(const float32x4_t* sums, const float* bias, float* y, std::size_t y_stride) {
   for (std::size_t m = 0; m < M; m++)
     for (std::size_t h = 0; h < 4; h++)
-      vst1q_f32(y + m * y_stride + 4 * h,
-                bias ? vaddq_f32(sums[4 * m + h], vld1q_f32(bias + 4 * h)) : sums[4 * m + h]);
+      vst1q_f32(y + m * y_stride + 4 * h, bias ? vaddq_f32(sums[4 * m + h], vld1q_f32(bias + 4 * h)) : sums[4 * m + h]);
 }
 
 }  // namespace

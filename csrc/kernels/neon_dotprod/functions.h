@@ -1,5 +1,5 @@
-// NEON with the dot product instructions of Armv8.2. Code in this folder is built for these instructions: nothing here may be called before
-// registry.cc has seen that the CPU has them.
+// NEON with the dot product instructions of Armv8.2. Code in this folder is built for these instructions: nothing here
+// may be called before registry.cc has seen that the CPU has them.
 #pragma once
 
 #include <cstddef>

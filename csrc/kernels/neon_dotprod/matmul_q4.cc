@@ -11,8 +11,8 @@ namespace {
 constexpr std::size_t kBlockBytes = kGroupRows * kBlockColumns / 2;
 
 template <std::size_t M>
-VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x, std::size_t b,
-                      float32x4_t* sums) {
+VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
+                                          std::size_t b, float32x4_t* sums) {
   int8x16_t a[2 * M];
   load_activations<M>(x, b, a);
   VOXTRAL_EDGE_UNROLL
@@ -31,8 +31,8 @@ VOXTRAL_EDGE_INLINE inline void add_block(const std::uint8_t* block, const std::
 }
 
 template <std::size_t M>
-void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch,
-                   const float* bias, float* y, std::size_t y_stride) {
+void group_product(const std::uint8_t* tile, std::size_t tiles, const Activations& x, bool prefetch, const float* bias,
+                   float* y, std::size_t y_stride) {
   float32x4_t sums[4 * M];
   for (std::size_t j = 0; j < 4 * M; j++) sums[j] = vdupq_n_f32(0.0f);
   for (std::size_t t = 0; t < tiles; t++, tile += kQ4TileBytes) {

@@ -6,9 +6,7 @@
 namespace voxtral_edge::neon_dotprod {
 namespace {
 
-inline uint32x4_t magnitudes(float32x4_t x) {
-  return vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(kMagnitudeBits));
-}
+inline uint32x4_t magnitudes(float32x4_t x) { return vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(kMagnitudeBits)); }
 
 inline void quantize_block(const float* x, std::int8_t* values, float* scale, std::int32_t* sum) {
   float32x4_t v[8];

@@ -42,8 +42,8 @@ struct Vector16 {
     return each(a, b, [](float32x4_t x, float32x4_t y) { return vdivq_f32(x, y); });
   }
   static Vector16 fma(Vector16 a, Vector16 b, Vector16 c) {
-    return {{vfmaq_f32(c.v[0], a.v[0], b.v[0]), vfmaq_f32(c.v[1], a.v[1], b.v[1]),
-             vfmaq_f32(c.v[2], a.v[2], b.v[2]), vfmaq_f32(c.v[3], a.v[3], b.v[3])}};
+    return {{vfmaq_f32(c.v[0], a.v[0], b.v[0]), vfmaq_f32(c.v[1], a.v[1], b.v[1]), vfmaq_f32(c.v[2], a.v[2], b.v[2]),
+             vfmaq_f32(c.v[3], a.v[3], b.v[3])}};
   }
   static Vector16 larger(Vector16 a, Vector16 b) {
     return each(a, b, [](float32x4_t x, float32x4_t y) { return vbslq_f32(vcgtq_f32(x, y), x, y); });
@@ -83,9 +83,7 @@ struct Vector16 {
     return {{f(a.v[0], b.v[0]), f(a.v[1], b.v[1]), f(a.v[2], b.v[2]), f(a.v[3], b.v[3])}};
   }
   static float32x4_t half4(const std::uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
-  static float32x4_t fold4(Vector16 a) {
-    return vaddq_f32(vaddq_f32(a.v[0], a.v[2]), vaddq_f32(a.v[1], a.v[3]));
-  }
+  static float32x4_t fold4(Vector16 a) { return vaddq_f32(vaddq_f32(a.v[0], a.v[2]), vaddq_f32(a.v[1], a.v[3])); }
   static float32x4_t reduce4(const Vector16* a) {
     return vpaddq_f32(vpaddq_f32(fold4(a[0]), fold4(a[1])), vpaddq_f32(fold4(a[2]), fold4(a[3])));
   }

@@ -16,8 +16,8 @@ std::size_t total_count(const KvSegment* segments, std::size_t segment_count) {
 }
 
 template <class Element>
-void attend_one(const float* q, std::size_t head_dim, const KvSegment* segments, std::size_t segment_count,
-                float scale, float* scores, float* out) {
+void attend_one(const float* q, std::size_t head_dim, const KvSegment* segments, std::size_t segment_count, float scale,
+                float* scores, float* out) {
   const std::size_t total = total_count(segments, segment_count);
   std::size_t position = 0;
   float largest = -INFINITY;

@@ -26,7 +26,7 @@ struct Attention {
   const KvSegment* segments;
   std::size_t segment_count;
   float scale;
-  float* scores;       // [queries][stride]
+  float* scores;  // [queries][stride]
   std::size_t total, stride;
   float* out;
 
@@ -162,9 +162,8 @@ struct Attention {
     Cursor cursor;
     for (std::size_t position = 0; position < total; position += kPositionBlock) {
       const std::size_t count = total - position < kPositionBlock ? total - position : kPositionBlock;
-      for_query_tiles(V::kSums / 2, [&]<std::size_t Q>(std::size_t query) {
-        weigh_queries<Q>(cursor, position, count, query);
-      });
+      for_query_tiles(V::kSums / 2,
+                      [&]<std::size_t Q>(std::size_t query) { weigh_queries<Q>(cursor, position, count, query); });
       for_runs(cursor, count, [](const KvSegment&, std::size_t, std::size_t) {});
     }
     for (std::size_t i = 0; i < queries; i++) divide_by_weights(i);
@@ -189,7 +188,8 @@ void attend(const float* q, std::size_t queries, std::size_t head_dim, const KvS
   if (type == KvType::f32)
     Attention<V, float>{q, queries, head_dim, segments, segment_count, scale, scratch, total, stride, out}.run();
   else
-    Attention<V, std::uint16_t>{q, queries, head_dim, segments, segment_count, scale, scratch, total, stride, out}.run();
+    Attention<V, std::uint16_t>{q, queries, head_dim, segments, segment_count, scale, scratch, total, stride, out}
+        .run();
 }
 
 }  // namespace voxtral_edge::shared

@@ -50,7 +50,8 @@ void map2(const float* a, const float* b, std::size_t count, float* y, F f) {
 
 template <class V>
 void silu_multiply(const float* gate, const float* up, std::size_t count, float* y) {
-  map2<V>(gate, up, count, y, [](V g, V u) VOXTRAL_EDGE_INLINE { return g / (V::all(1.0f) + exp16(V::zero() - g)) * u; });
+  map2<V>(gate, up, count, y,
+          [](V g, V u) VOXTRAL_EDGE_INLINE { return g / (V::all(1.0f) + exp16(V::zero() - g)) * u; });
 }
 
 template <class V>
