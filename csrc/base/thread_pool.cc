@@ -137,8 +137,8 @@ struct ThreadPool::State {
   std::uint32_t forks_at_start = 0;
   std::vector<std::thread> workers;
   struct alignas(64) Claim {
-    Word section{0};
-  };                          // last section whose share was claimed
+    Word section{0};  // last section whose share was claimed
+  };
   std::vector<Claim> claims;  // one per worker
 
   // True if the share of worker `index` in `section` is now the calling thread's to run.
