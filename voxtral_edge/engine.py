@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from voxtral_edge.hotwords import Hotwords, parse_hotwords
 from voxtral_edge.results import Transcript, Word, segments_from_words
 from voxtral_edge.stream import Stream
 from voxtral_edge.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from voxtral_edge.listen import Listener, ListenEvent
 
 ENGINES = ("native", "onnxruntime")
 KV_CACHES = ("auto", "f32", "f16")
@@ -144,6 +147,24 @@ class Engine:
         tree = self.hotwords(hotwords).tree
         options = {} if tree is None else {"bias": tree}
         return Stream(self.core_stream(delay_tokens(delay_ms), **options), delay_ms)
+
+    def listen(self, source: Any = None, **options: Any) -> Listener:
+        """A live session; iterate it for events.
+
+        source   None: the default microphone; a number: that input device; a path: a file played at its own
+        speed;
+                 an iterable of sample arrays (16 kHz mono); or a source of `voxtral_edge.listen`
+        options  delay_ms, hotwords, backlog, rules, limits: see `voxtral_edge.listen.Listener`
+        """
+        from voxtral_edge.listen import Listener
+
+        return Listener(self, source, **options)
+
+    def listen_async(self, source: Any = None, **options: Any) -> AsyncIterator[ListenEvent]:
+        """`listen` for asyncio: `async for event in engine.listen_async(…)`."""
+        from voxtral_edge.listen import listen_async
+
+        return listen_async(self, source, **options)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

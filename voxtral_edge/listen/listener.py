@@ -1,0 +1,186 @@
+"""The live loop: a source's audio through a stream, as events and a running account of how it goes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from voxtral_edge.endpoint import DEFAULT_RULES, CaptionBuilder, Endpointer, EndpointRule
+from voxtral_edge.errors import OverrunError
+from voxtral_edge.events import FinalEvent
+from voxtral_edge.listen.capture import TOKEN_SAMPLES, Backlog, Capture
+from voxtral_edge.listen.live_events import CaptionEvent, ListenEvent
+from voxtral_edge.listen.sources import open_source
+from voxtral_edge.results import SUBTITLE_LIMITS, Segment, SegmentLimits
+
+if TYPE_CHECKING:
+    from voxtral_edge.engine import Engine
+
+# How many waiting tokens go through at once when behind: the core reads the weights once for all of them and
+# guesses ahead; more would make the display stand still.
+CATCH_UP_TOKENS = 8
+# Without audio for so long, a step without events is reported, so that displays stay alive.
+_IDLE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a session stands after a step.
+
+    heard_s      seconds of the recording that were taken, decoded or dropped
+    lag_s        audio that waits to be decoded; the stream's own delay comes on top
+    step_ms      time per 80 ms token in the last pass; slower than 80 falls behind
+    tokens       tokens of audio in the last pass (0: none came)
+    level_db     loudness of the last piece, dBFS
+    overruns     losses that the device reports itself
+    dropped_s    seconds dropped by the policy "skip"
+    utterance_over   an endpoint rule was met in this step
+    """
+
+    heard_s: float = 0.0
+    lag_s: float = 0.0
+    step_ms: float = 0.0
+    tokens: int = 0
+    level_db: float = -120.0
+    overruns: int = 0
+    dropped_s: float = 0.0
+    utterance_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListenStep:
+    """What one pass brought."""
+
+    events: list[ListenEvent] = field(default_factory=list)
+    status: Status = field(default_factory=Status)
+
+
+class Listener:
+    """One live session. Iterate it for events, or use `steps()` for events with the status; both once.
+
+    engine, source       as in `Engine.listen`; `name` is what the source calls itself
+    delay_ms, hotwords   as in `Engine.stream`
+    backlog              what to do when the device is slower than the audio
+    rules, use_energy    when an utterance ends (`voxtral_edge.endpoint`)
+    limits               when a caption is full
+    stream_options       further options of `Engine.stream`
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        source: Any = None,
+        delay_ms: int = 480,
+        hotwords: Any = None,
+        backlog: Backlog | None = None,
+        rules: Sequence[EndpointRule] = DEFAULT_RULES,
+        use_energy: bool = True,
+        limits: SegmentLimits = SUBTITLE_LIMITS,
+        **stream_options: Any,
+    ) -> None:
+        self._stream = engine.stream(delay_ms, hotwords, **stream_options)
+        self._capture = Capture(open_source(source), backlog or Backlog())
+        self.name = self._capture.source.name
+        self._endpointer = Endpointer(delay_ms / 1000, rules, use_energy)
+        self._captions = CaptionBuilder(limits)
+        self._stopping = threading.Event()
+        self._step_ms = 0.0
+
+    def __iter__(self) -> Iterator[ListenEvent]:
+        for step in self.steps():
+            yield from step.events
+
+    def stop(self) -> None:
+        """Ends the session from any thread, a signal handler too: what was said is decoded, then the
+        iteration
+        ends."""
+        self._stopping.set()
+
+    def steps(self) -> Iterator[ListenStep]:
+        """Runs the session. The last step holds the `FinalEvent`; an OverrunError, or an error of the source,
+        is
+        raised behind it, so that no text is lost."""
+        capture, failure = self._capture, cast("Exception | None", None)
+        capture.start()
+        try:
+            while True:
+                if self._stopping.is_set() and not capture.source.ended:
+                    capture.stop()
+                try:
+                    pcm = capture.read(CATCH_UP_TOKENS, _IDLE_S)
+                except OverrunError as error:
+                    failure = error
+                    break
+                if pcm is None:
+                    break
+                yield self._step(pcm)
+        finally:
+            capture.stop()
+        yield self._finish()
+        self._stream.close()
+        if failure := failure or capture.source.error:
+            raise failure
+
+    def run(self, on_event: Callable[[ListenEvent], None], **on: Callable[[Any], None]) -> str:
+        """The callback form: calls `on_event` with every event, and `on_text`, `on_word`, `on_caption`,
+        `on_gap`,
+        `on_segment`, `on_final` with those of that type. Returns the transcript."""
+        text = ""
+        for event in self:
+            on_event(event)
+            if (callback := on.get(f"on_{event.type}")) is not None:
+                callback(event)
+            if isinstance(event, FinalEvent):
+                text = event.text
+        return text
+
+    def _step(self, pcm: Any) -> ListenStep:
+        events: list[ListenEvent] = []
+        tokens = -(-len(pcm) // TOKEN_SAMPLES)
+        over = False
+        if len(pcm):
+            self._endpointer.meter.hear(pcm)
+            begun = time.perf_counter()
+            decoded = self._stream.feed(pcm)
+            self._step_ms = (time.perf_counter() - begun) * 1e3 / tokens
+            over = self._endpointer.decoded(decoded, int(self._stream.stats()["generated_tokens"]))
+            events = self._report(decoded, over)
+        return ListenStep(self._take_gaps() + events, self._status(tokens, over))
+
+    def _finish(self) -> ListenStep:
+        decoded = self._stream.finish()
+        events = self._report(decoded[:-1], True) + decoded[-1:]
+        return ListenStep(self._take_gaps() + events, self._status(0, True))
+
+    def _report(self, decoded: Sequence[Any], over: bool) -> list[ListenEvent]:
+        """A step's events at the recording's times, and the captions they complete."""
+        events: list[ListenEvent] = [self._capture.time_map.moved(event) for event in decoded]
+        complete = self._captions.take(events)
+        if over:
+            complete += self._captions.end()
+        return events + [_caption(segment) for segment in complete]
+
+    def _take_gaps(self) -> list[ListenEvent]:
+        gaps: list[ListenEvent] = list(self._capture.gaps)
+        self._capture.gaps.clear()
+        return gaps
+
+    def _status(self, tokens: int, over: bool) -> Status:
+        capture = self._capture
+        return Status(
+            heard_s=capture.given_s + capture.time_map.dropped_s,
+            lag_s=capture.waiting_s,
+            step_ms=self._step_ms,
+            tokens=tokens,
+            level_db=self._endpointer.meter.level_db,
+            overruns=capture.source.overruns,
+            dropped_s=capture.time_map.dropped_s,
+            utterance_over=over,
+        )
+
+
+def _caption(segment: Segment) -> CaptionEvent:
+    return CaptionEvent(segment.text, segment.start, segment.end, segment.words)
