@@ -1,7 +1,7 @@
 """Checkpoint -> package: read, map names, permute, quantise tensor by tensor, write atomically."""
 
 from .checkpoint import Checkpoint
-from .pipeline import ExportReport, export_package
+from .pipeline import ExportReport, check_request, export_package
 from .precision import GROUPS, PRECISIONS
 from .synthetic import SYNTHETIC_MODELS, SyntheticCheckpoint
 
@@ -12,5 +12,6 @@ __all__ = [
     "Checkpoint",
     "ExportReport",
     "SyntheticCheckpoint",
+    "check_request",
     "export_package",
 ]

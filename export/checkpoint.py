@@ -14,7 +14,7 @@ from .config_hf import delay_in_config, read_hf_config, tied_in_config
 from .config_mistral import read_mistral_config, tied_in_params
 from .fields import Section
 from .model_config import ModelConfig
-from .names import HEAD_DUPLICATES, file_name, normalise
+from .names import HEAD_DUPLICATES, file_name, is_derived, normalise
 from .rope import interleaved_to_half_split
 from .safetensors_reader import SafetensorsFile
 from .schema import TensorSpec, tensor_specs
@@ -171,6 +171,8 @@ class Checkpoint:
         unexpected = dict(self._stored)
         config_file = self.folder / _CONFIG[self.layout]
         duplicates = [name for name in HEAD_DUPLICATES[self.layout] if unexpected.pop(name, None)]
+        for name in [name for name in unexpected if is_derived(name)]:
+            self.notes.append(f"ignored {unexpected.pop(name).name}: it follows from {config_file.name}")
         for spec in self.specs:
             name = file_name(spec.name, self.layout)
             if (

@@ -36,7 +36,8 @@ def read_hf_config(folder: Path, tokenizer: Tokenizer, shape_of: ShapeOf) -> Mod
     _same(root, "audio_length_per_tok", tokenizer.mel_frames_per_token, "the frame rate in tekken.json")
     _same(root, "hidden_size", decoder.width, "text_config.hidden_size")
     _same(text, "bos_token_id", tokenizer.tokens.bos, "<s> in tekken.json")
-    _same(text, "eos_token_id", tokenizer.tokens.eos, "</s> in tekken.json")
+    if text.values.get("eos_token_id") != [tokenizer.tokens.eos]:  # transformers allows a list of them
+        _same(text, "eos_token_id", tokenizer.tokens.eos, "</s> in tekken.json")
     config = ModelConfig(
         encoder=encoder,
         adapter=AdapterConfig(per_token, per_token * encoder.width, decoder.width, decoder.width),
@@ -51,13 +52,14 @@ def read_hf_config(folder: Path, tokenizer: Tokenizer, shape_of: ShapeOf) -> Mod
 def tied_in_config(folder: Path) -> bool:
     """Whether the configuration says that the output head is the embedding table.
 
-    Files that leave the key out mean the class's default, tied; a stored head is compared anyway.
+    Files that leave the key out mean the class's default, tied. One of two keys is enough: composite models
+    often carry the text model's `true` beside a `false` of the outer class. A stored head is compared anyway.
     """
     root = Section.from_file(folder / "config.json")
     sections = [
         section for section in (root, root.section("text_config")) if section.has("tie_word_embeddings")
     ]
-    return all(section.values["tie_word_embeddings"] is True for section in sections)
+    return not sections or any(section.values["tie_word_embeddings"] is True for section in sections)
 
 
 def delay_in_config(folder: Path) -> int | None:
@@ -123,7 +125,7 @@ def _decoder(text: Section, shape_of: ShapeOf) -> DecoderConfig:
 
 
 def _audio(folder: Path, tokenizer: Tokenizer) -> AudioConfig:
-    extractor = _feature_extractor(folder)
+    extractors = _feature_extractors(folder)
     for key, value in (
         ("sampling_rate", tokenizer.sample_rate_hz),
         ("hop_length", tokenizer.hop_samples),
@@ -131,8 +133,9 @@ def _audio(folder: Path, tokenizer: Tokenizer) -> AudioConfig:
         ("win_length", tokenizer.window_samples),
         ("feature_size", tokenizer.mel_bins),
     ):
-        _same(extractor, key, value, "tekken.json")
-    return audio_config(tokenizer, extractor.number("global_log_mel_max"))
+        for extractor in extractors:
+            _same(extractor, key, value, "tekken.json")
+    return audio_config(tokenizer, _log_mel_max(folder, extractors))
 
 
 def audio_config(tokenizer: Tokenizer, log_mel_max: float) -> AudioConfig:
@@ -149,14 +152,31 @@ def audio_config(tokenizer: Tokenizer, log_mel_max: float) -> AudioConfig:
     )
 
 
-def _feature_extractor(folder: Path) -> Section:
+def _feature_extractors(folder: Path) -> list[Section]:
+    """The front end's settings in every file that may hold them: which one does depends on the version of
+    transformers that wrote it, and a processor_config.json may name a class and nothing else."""
+    sections = []
     for name in ("processor_config.json", "preprocessor_config.json"):
         if (folder / name).is_file():
             section = Section.from_file(folder / name)
-            return section.section("feature_extractor") if section.has("feature_extractor") else section
+            sections.append(
+                section.section("feature_extractor") if section.has("feature_extractor") else section
+            )
+    return sections
+
+
+def _log_mel_max(folder: Path, extractors: list[Section]) -> float:
+    """The fixed maximum of the log-mel (spec 3.1), from params.json if no processor file states it."""
+    for extractor in extractors:
+        if extractor.has("global_log_mel_max"):
+            return extractor.number("global_log_mel_max")
+    if (folder / "params.json").is_file():
+        model = Section.from_file(folder / "params.json").section("multimodal").section("whisper_model_args")
+        coding = model.section("encoder_args").section("audio_encoding_args")
+        return coding.number("global_log_mel_max")
     raise ModelFormatError(
-        f"{folder} has neither processor_config.json nor preprocessor_config.json; one of them must state"
-        " global_log_mel_max"
+        f"{folder}: global_log_mel_max is stated neither in processor_config.json nor in"
+        " preprocessor_config.json (nor is there a params.json beside them); one of these files is missing"
     )
 
 

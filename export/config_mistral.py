@@ -47,10 +47,14 @@ def read_mistral_config(folder: Path, tokenizer: Tokenizer) -> ModelConfig:
 
 
 def tied_in_params(folder: Path) -> bool:
-    """Whether params.json says that the output head is the embedding table."""
+    """Whether params.json says that the output head is the embedding table.
+
+    A file that leaves the key out decides nothing: without a stored head the table is the only one there is,
+    and a stored head is compared anyway.
+    """
     root = Section.from_file(folder / "params.json")
-    root.require("tied_embeddings", True, False)
-    return bool(root.values["tied_embeddings"])
+    root.require_if_present("tied_embeddings", True, False, None)
+    return root.values.get("tied_embeddings") is not False
 
 
 def _encoder(args: Section) -> EncoderConfig:

@@ -109,3 +109,9 @@ def normalise(name: str, layout: str) -> str:
     if name.startswith(inner) and not name.startswith((f"{inner}model.", f"{inner}lm_head.")):
         name = f"{inner}model.{name.removeprefix(inner)}"
     return name
+
+
+def is_derived(name: str) -> bool:
+    """Whether a stored tensor is a buffer that the configuration determines: rotary frequencies, which some
+    versions of transformers save and others compute."""
+    return name.endswith(".inv_freq")

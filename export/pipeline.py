@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import importlib
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ import numpy as np
 
 from voxtral_edge.errors import DeviceError, UsageError
 
-from .atomic_folder import FORMAT_NAME, AtomicFolder, space_message
+from .atomic_folder import FORMAT_NAME, AtomicFolder, refuse_foreign_target, space_message
 from .model_config import ModelConfig
 from .package_layout import PackageLayout, plan_layout
 from .precision import GROUPS, resolve_precision
@@ -77,12 +78,10 @@ def export_package(
     name          the model's name in the manifest; default: the folder's name
     scale_search  choose int4 scales by squared error; False: absmax / 7
     provenance    extra entries of the manifest's `source`
-    Raises ModelFormatError (checkpoint), UsageError (options, foreign target), DeviceError (disk).
+    Raises ModelFormatError (checkpoint), UsageError (options, foreign target), DeviceError (disk, no onnx).
     """
-    if threads < 1:
-        raise UsageError(f"threads must be at least 1, not {threads}")
     start = time.monotonic()
-    chosen = resolve_precision(precision)
+    chosen = check_request(output, precision=precision, threads=threads)
     layout = plan_layout(source.specs, chosen)
     tokenizer = source.tokenizer_bytes()
     needed = layout.weight_bytes + len(tokenizer) + GRAPH_RESERVE_BYTES
@@ -112,6 +111,24 @@ def export_package(
         group_bytes(layout),
         list(source.notes),
     )
+
+
+def check_request(output: Path, *, precision: str, threads: int) -> dict[str, str]:
+    """Everything that can be refused before a checkpoint is downloaded or read; {group: precision}.
+
+    Raises UsageError (options, foreign target) and DeviceError (the onnx package is missing).
+    """
+    if threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}")
+    chosen = resolve_precision(precision)
+    refuse_foreign_target(output.resolve())
+    try:
+        importlib.import_module("onnx")
+    except ImportError as error:
+        raise DeviceError(
+            f"export needs the onnx package ({error}); install it with: pip install onnx"
+        ) from error
+    return chosen
 
 
 def _manifest(
@@ -161,7 +178,9 @@ def _write_files(
         raise
     bar.finish()
     (folder / "tekken.json").write_bytes(tokenizer)
-    _build_graphs(manifest, folder)
+    from .onnx_graphs import build_graphs  # onnx is heavy, and an optional dependency
+
+    build_graphs(manifest, folder)
     files = {"weights.bin": weights}
     for other in ("encoder.onnx", "decoder.onnx", "tekken.json"):
         files[other] = _describe_file(folder / other)
@@ -169,16 +188,6 @@ def _write_files(
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
     (folder / "manifest.json").write_text(text, encoding="utf-8")
     return files
-
-
-def _build_graphs(manifest: dict[str, Any], folder: Path) -> None:
-    try:
-        from .onnx_graphs import build_graphs
-    except ImportError as error:
-        raise UsageError(
-            f"export needs the onnx package ({error}); install it with: pip install onnx"
-        ) from error
-    build_graphs(manifest, folder)
 
 
 def _describe_file(path: Path) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from voxtral_edge.errors import DeviceError, ModelFormatError, UsageError
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 # What each layout needs: exact names, and the stem of its weights (one file, or an index and shards).
 _SMALL_FILES = {
-    "hf": ("config.json", "tekken.json", "processor_config.json", "preprocessor_config.json"),
+    # params.json, 1 kB, states the front end where no processor file does.
+    "hf": ("config.json", "tekken.json", "processor_config.json", "preprocessor_config.json", "params.json"),
     "mistral": ("params.json", "tekken.json"),
 }
 _REQUIRED = {"hf": ("config.json", "tekken.json"), "mistral": ("params.json", "tekken.json")}

@@ -176,3 +176,23 @@ def test_progress_is_silent_unless_it_is_a_terminal_or_asked_for():
 def test_plain_progress_of_the_command(checkpoint, tmp_path, capsys):
     assert main(["export", str(checkpoint), "-o", str(tmp_path / "package"), "--progress", "plain"]) == 0
     assert "export: 100 %" in capsys.readouterr().err
+
+
+def test_what_can_be_refused_is_refused_before_a_download(tmp_path, capsys, monkeypatch):
+    from voxtral_edge import hub
+
+    def download(*_: object, **__: object) -> None:
+        raise AssertionError("the download of gigabytes began")
+
+    monkeypatch.setattr(hub, "download_checkpoint", download)
+    occupied = tmp_path / "occupied"
+    occupied.mkdir()
+    (occupied / "thesis.txt").write_text("x")
+    assert main(["export", "owner/name", "-o", str(tmp_path / "out"), "--precision", "int5"]) == 2
+    assert main(["export", "owner/name", "-o", str(occupied)]) == 2
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["export", "owner/name", "-o", str(tmp_path / "out")]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3
+    assert "unknown precision" in errors[0] and "no voxtral-edge package" in errors[1]
+    assert "pip install" in errors[2]

@@ -20,7 +20,7 @@ from voxtral_edge import hub
 from voxtral_edge.errors import DeviceError, UsageError
 
 REPOSITORY = "someone/voxtral-test"
-SMALL = {"config.json", "tekken.json", "processor_config.json"}
+SMALL = {"config.json", "tekken.json", "processor_config.json", "params.json"}
 
 # The client reads its endpoint from the environment when it is imported, so every call has its own process.
 _SCRIPT = """
@@ -93,7 +93,7 @@ def test_only_one_layout_is_downloaded_at_a_pinned_commit(server, tmp_path):
     assert found["layout"] == "hf"
     assert set(found["files"]) == SMALL | {"model.safetensors"}
     assert "consolidated.safetensors" not in server.downloads() and "README.md" not in server.downloads()
-    assert len(found["said"]) == 1 and "4 files" in found["said"][0]
+    assert len(found["said"]) == 1 and "5 files" in found["said"][0]
     # Again: nothing is transferred.
     server.requests.clear()
     again = download(server, tmp_path)

@@ -166,6 +166,43 @@ def test_a_configuration_that_does_not_mention_tying_means_tied(golden):
         Checkpoint(golden, "hf")
 
 
+def test_one_of_two_statements_of_tying_is_enough(golden):
+    def contradict(config: dict) -> None:
+        config["tie_word_embeddings"] = False
+        config["text_config"]["tie_word_embeddings"] = True
+
+    edit_json(golden / "config.json", contradict)
+    Checkpoint(golden, "hf").close()
+    edit_json(golden / "params.json", lambda params: params.pop("tied_embeddings"))
+    Checkpoint(golden, "mistral").close()
+
+
+def test_log_mel_max_is_found_wherever_it_is_stated(golden):
+    processor = golden / "processor_config.json"
+    values = json.loads(processor.read_text())
+    (golden / "preprocessor_config.json").write_text(json.dumps(values["feature_extractor"]))
+    processor.write_text(json.dumps({"processor_class": "VoxtralRealtimeProcessor"}))
+    with Checkpoint(golden, "hf") as checkpoint:
+        assert checkpoint.config.audio.log_mel_max == 1.5
+    processor.unlink()
+    (golden / "preprocessor_config.json").unlink()
+    with Checkpoint(golden, "hf") as checkpoint:
+        assert checkpoint.config.audio.log_mel_max == 1.5
+
+
+def test_saved_rotary_frequencies_and_lists_of_end_tokens_are_no_obstacle(golden, tmp_path):
+    expected = export_folder(golden, tmp_path / "expected", layout="hf")
+    tensors = load_file(golden / "model.safetensors")
+    tensors["audio_tower.rotary_emb.inv_freq"] = np.ones(8, np.float32)
+    tensors["model.language_model.rotary_emb.inv_freq"] = np.ones(12, np.float32)
+    save_file(tensors, golden / "model.safetensors")
+    edit_json(golden / "config.json", lambda config: config["text_config"].update(eos_token_id=[2]))
+    with Checkpoint(golden, "hf") as checkpoint:
+        assert sum("inv_freq" in note for note in checkpoint.notes) == 2
+    package = export_folder(golden, tmp_path / "package", layout="hf")
+    assert (package / "weights.bin").read_bytes() == (expected / "weights.bin").read_bytes()
+
+
 def test_two_statements_of_the_delay_are_reported(golden):
     edit_json(golden / "config.json", lambda config: config.update(default_num_delay_tokens=12))
     with Checkpoint(golden, "hf") as checkpoint:

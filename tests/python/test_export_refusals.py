@@ -166,7 +166,7 @@ def test_config_json(folder, change, parts):
             ["ffn_type", "'swiglu'"],
         ),
         (remove("multimodal", "whisper_model_args", "downsample_args"), ["downsample_args", "an object"]),
-        (remove("tied_embeddings"), ["tied_embeddings", "missing"]),
+        (put("yes", "tied_embeddings"), ["tied_embeddings", "'yes'"]),
     ],
 )
 def test_params_json(folder, change, parts):
@@ -210,10 +210,11 @@ def test_files_that_disagree_about_the_front_end(folder):
 
 
 def test_missing_log_mel_max(folder):
+    (folder / PARAMS).unlink()
     edit_json(folder / "processor_config.json", remove("feature_extractor", "global_log_mel_max"))
-    refuses(folder, "processor_config.json", "feature_extractor.global_log_mel_max")
+    refuses(folder, "global_log_mel_max", "processor_config.json")
     (folder / "processor_config.json").unlink()
-    refuses(folder, "preprocessor_config.json")
+    refuses(folder, "global_log_mel_max", "preprocessor_config.json", "params.json")
 
 
 @pytest.mark.parametrize("layout", ["hf", "mistral"])

@@ -75,8 +75,10 @@ def run(args: argparse.Namespace) -> int:
     """Exports as the options say; 0 when the package is in place."""
     if (args.source is None) == (args.synthetic is None):
         raise UsageError("give either SRC or --synthetic SIZE")
-    from voxtral_edge.export import export_package
+    from voxtral_edge.export import check_request, export_package
 
+    # Before anything is opened: the download behind a hub id takes gigabytes.
+    check_request(args.output, precision=args.precision, threads=args.threads)
     with _open_source(args) as (source, provenance):
         for note in source.notes:
             _say(note)
