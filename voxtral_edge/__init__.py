@@ -37,7 +37,7 @@ __path__ = extend_path(__path__, __name__)
 if TYPE_CHECKING:
     from voxtral_edge import inspect, kernels
     from voxtral_edge.engine import VALID_DELAYS_MS, Engine, bundled_models, load
-    from voxtral_edge.events import Event, FinalEvent, SegmentEvent, TextEvent, WordEvent
+    from voxtral_edge.events import Event, FinalEvent, SegmentEvent, SpeakerEvent, TextEvent, WordEvent
     from voxtral_edge.results import Segment, Transcript, Word
     from voxtral_edge.stream import Stream
 
@@ -54,6 +54,7 @@ __all__ = [
     "OverrunError",
     "Segment",
     "SegmentEvent",
+    "SpeakerEvent",
     "Stream",
     "TextEvent",
     "Transcript",
@@ -76,6 +77,7 @@ _HOME = {
     "Event": "events",
     "FinalEvent": "events",
     "SegmentEvent": "events",
+    "SpeakerEvent": "events",
     "TextEvent": "events",
     "WordEvent": "events",
     "Segment": "results",

@@ -7,7 +7,7 @@ retracted. Times are seconds on the time line of the audio that was fed (0.0 is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, ClassVar
 
 
@@ -27,7 +27,8 @@ class TextEvent:
 @dataclass(frozen=True, slots=True)
 class WordEvent:
     """A finished word. `end` is known to about ±80 ms, `start` is an estimate; `probability` is in 0..1 and
-    is the geometric mean over the word's tokens; `token` is the index of its last token."""
+    is the geometric mean over the word's tokens; `token` is the index of its last token. `speaker` is who says it
+    as far as known now, in a stream that tells speakers apart; a later `SpeakerEvent` may correct it."""
 
     type: ClassVar[str] = "word"
     text: str
@@ -35,6 +36,7 @@ class WordEvent:
     end: float
     probability: float
     token: int
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,22 @@ class SegmentEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeakerEvent:
+    """`speaker` talks from `start` to `end`. Only in a stream that tells speakers apart.
+
+    Not `final`: a turn began, or was given to another speaker than was reported before; `end` is what has been heard
+    of it. It replaces what was reported for that time. `final`: will not change again; the final events, which come
+    in order of time and do not overlap, are all the turns of the stream.
+    """
+
+    type: ClassVar[str] = "speaker"
+    start: float
+    end: float
+    speaker: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FinalEvent:
     """The stream was finished: `text` is the whole transcript. Comes exactly once, last."""
 
@@ -54,10 +72,10 @@ class FinalEvent:
     text: str
 
 
-Event = TextEvent | WordEvent | SegmentEvent | FinalEvent
+Event = TextEvent | WordEvent | SegmentEvent | SpeakerEvent | FinalEvent
 
 _EVENT_TYPES: dict[str, type[Any]] = {
-    kind.type: kind for kind in (TextEvent, WordEvent, SegmentEvent, FinalEvent)
+    kind.type: kind for kind in (TextEvent, WordEvent, SegmentEvent, SpeakerEvent, FinalEvent)
 }
 
 
@@ -70,12 +88,22 @@ def event_from_dict(values: Mapping[str, Any]) -> Event:
             f"unknown event type {values.get('type')!r}; known: {', '.join(sorted(_EVENT_TYPES))}"
         )
     try:
-        event: Event = kind(**{field.name: values[field.name] for field in fields(kind)})
+        event: Event = kind(
+            **{
+                field.name: values[field.name]
+                for field in fields(kind)
+                if field.name in values or field.default is MISSING
+            }
+        )
     except KeyError as missing:
         raise ValueError(f"event of type {values['type']!r} lacks {missing}") from None
     return event
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """A JSON-ready dict with the key "type" first; `event_from_dict` turns it back."""
-    return {"type": event.type, **asdict(event)}
+    """A JSON-ready dict with the key "type" first; `event_from_dict` turns it back. A word of a stream that does not
+    tell speakers apart has no key "speaker"."""
+    values = {"type": event.type, **asdict(event)}
+    if isinstance(event, WordEvent) and event.speaker is None:
+        del values["speaker"]
+    return values
