@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ import pytest
 import source_export  # noqa: F401 - makes voxtral_edge.export importable from a source checkout
 from bench_testing import SCHEMA, check_schema, measured
 from front_door import ROOT, run_cli, sample
-from voxtral_edge.export import export_package
-from voxtral_edge.export.synthetic import SYNTHETIC_MODELS, SyntheticCheckpoint
 
 import voxtral_edge as ve
 from voxtral_edge.bench import environment, markdown, memory, report, runner, speech
 from voxtral_edge.engine import find_package
+from voxtral_edge.export import export_package
+from voxtral_edge.export.synthetic import SYNTHETIC_MODELS, SyntheticCheckpoint
 
 KINDS: dict[str, dict[str, Any]] = {
     "unpaced": {},
@@ -39,6 +40,17 @@ def test_the_schema_is_a_schema() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_document_is_valid(kind: str) -> None:
     check_schema(measured(**KINDS[kind]))
+
+
+def test_the_documentation_defines_what_the_schema_names() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    table = text.split("## Definitions")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    names = {name for row in rows for name in re.findall(r"`([\w.]+)`", row)}
+    properties = SCHEMA["properties"]
+    known = {"ci95", *properties, *properties["file"]["anyOf"][1]["properties"]}
+    known |= {f"load.{key}" for key in properties["load"]["properties"]}
+    assert len(names) > 20 and names <= known, names - known
 
 
 def test_the_schema_refuses_what_is_not_a_result() -> None:
