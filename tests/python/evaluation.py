@@ -17,8 +17,9 @@ import numpy as np
 from voxtral_edge.audio import read_audio
 
 ROOT = Path(__file__).resolve().parents[2]
-# What the demo model was trained for; the other sources of the list are for larger models.
+# What the demo model was trained for, digits best of all; the other sources of the list are for larger models.
 DIGITS = "fsdd_strings_8khz"
+KNOWN = (DIGITS, "grid_s1", "espeak_commands")
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ def transformers_transcripts() -> dict[str, dict[str, str]]:
     file = folder / "transformers_hyps.json" if folder else None
     if file is None or not file.is_file():
         return {}
-    return {name: entry["hyps"] for name, entry in json.loads(file.read_text(encoding="utf-8")).items()}
+    return {name: entry["hyp"] for name, entry in json.loads(file.read_text(encoding="utf-8")).items()}
 
 
 @cache
-def utterances(most: int | None = None) -> tuple[str, list[Utterance]]:
-    """(what was used, recordings): digit strings of the evaluation set, at most `most`, else the bundled samples."""
+def utterances(sources: tuple[str, ...] = KNOWN) -> tuple[str, list[Utterance]]:
+    """(what was used, recordings): these sources of the evaluation set, or where it is not at hand the bundled samples."""
     folder = evaluation_folder()
     clips: list[Utterance] = []
     if folder is None:
@@ -64,7 +65,7 @@ def utterances(most: int | None = None) -> tuple[str, list[Utterance]]:
     else:
         for line in (folder / "eval.jsonl").read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            if row["source"] == DIGITS and (most is None or len(clips) < most):
-                clips.append(Utterance(row["path"], row["text"], DIGITS, read_audio(folder / row["path"])))
+            if row["source"] in sources:
+                clips.append(Utterance(row["path"], row["text"], row["source"], read_audio(folder / row["path"])))
     assert clips, "no recording to measure on"
-    return ("bundled samples" if folder is None else DIGITS), clips
+    return ("the bundled samples" if folder is None else "the evaluation set"), clips
