@@ -177,6 +177,10 @@ class CaptionBuilder:
             self._drop(segment)
         return complete
 
+    def split_at(self, time_s: float) -> None:
+        """No caption reaches over this moment."""
+        self._marks.append(time_s)
+
     def end(self) -> list[Segment]:
         """An utterance is over: what is open is complete, too."""
         segments: list[Segment] = []

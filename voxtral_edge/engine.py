@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 from voxtral_edge._native import native_module
 from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, AudioFile, PathLike, PcmArray, as_pcm
 from voxtral_edge.errors import DeviceError, ModelFormatError, UsageError
-from voxtral_edge.events import Event, SegmentEvent, WordEvent
+from voxtral_edge.events import Event, SegmentEvent, SpeakerEvent, WordEvent
 from voxtral_edge.hotwords import Hotwords, parse_hotwords
 from voxtral_edge.results import Transcript, Word, segments_from_words
 from voxtral_edge.stream import Stream
@@ -136,24 +137,28 @@ class Engine:
         details.update(self._core.info() if hasattr(self._core, "info") else {})
         return details
 
-    def stream(self, delay_ms: int = DEFAULT_DELAY_MS, hotwords: Any = None) -> Stream:
+    def stream(self, delay_ms: int = DEFAULT_DELAY_MS, hotwords: Any = None, diarize: Any = None) -> Stream:
         """A new stream.
 
         delay_ms  how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400. Longer delays let
                   the model hear more before it decides. UsageError, listing them, for other values.
         hotwords  phrases that are likely to be said, in any shape of `voxtral_edge.hotwords.parse_hotwords`:
                   ["Kubernetes", ("Zürich", 3.0)], a pathlib.Path of a file, or a prepared `Hotwords`
+        diarize   tell speakers apart (needs onnxruntime): True or "auto", the largest number of speakers, or
+                  a `voxtral_edge.diarize.OnlineDiarizer` that no other stream uses. Words then have a
+                  `speaker`, and there are `SpeakerEvent`s. None or False: do not.
         """
         tree = self.hotwords(hotwords).tree
         options = {} if tree is None else {"bias": tree}
-        return Stream(self.core_stream(delay_tokens(delay_ms), **options), delay_ms)
+        tokens = delay_tokens(delay_ms)
+        speakers = _word_speakers(diarize, tokens)
+        return Stream(self.core_stream(tokens, **options), delay_ms, speakers)
 
     def listen(self, source: Any = None, **options: Any) -> Listener:
         """A live session; iterate it for events.
 
-        source   None: the default microphone; a number: that input device; a path: a file played at its own
-        speed;
-                 an iterable of sample arrays (16 kHz mono); or a source of `voxtral_edge.listen`
+        source   None: the default microphone; a number: that input device; a path: a file played at its
+                 own speed; an iterable of sample arrays (16 kHz mono); or a source of `voxtral_edge.listen`
         options  delay_ms, hotwords, backlog, rules, limits: see `voxtral_edge.listen.Listener`
         """
         from voxtral_edge.listen import Listener
@@ -188,6 +193,7 @@ class Engine:
         delay_ms: int = DEFAULT_DELAY_MS,
         on_event: Callable[[Event], None] | None = None,
         hotwords: Any = None,
+        diarize: Any = None,
     ) -> Transcript:
         """Transcribes a whole recording; the text is exactly what a live stream of it would give.
 
@@ -196,10 +202,11 @@ class Engine:
         delay_ms  as in `stream`
         on_event  called with every event as it becomes known
         hotwords  as in `stream`
+        diarize   as in `stream`; words and segments of the transcript have the final speakers
 
         AudioFormatError: a file that cannot be read. UsageError: an array of another kind, an invalid delay.
         """
-        with self.stream(delay_ms, hotwords) as stream:
+        with self.stream(delay_ms, hotwords, diarize) as stream:
             if isinstance(audio, (str, Path)) or hasattr(audio, "__fspath__"):
                 with AudioFile(audio) as file:
                     return _transcribe_blocks(stream, file.blocks(), on_event, file.warnings)
@@ -214,20 +221,51 @@ class TranscriptBuilder:
     def __init__(self) -> None:
         self._words: list[Word] = []
         self._breaks: list[float] = []
+        self._turns: list[SpeakerEvent] = []
 
     def take(self, events: Iterable[Event]) -> None:
-        """Keeps the words and segment marks among `events`."""
+        """Keeps the words, segment marks and final speakers among `events`."""
         for event in events:
             if isinstance(event, WordEvent):
-                self._words.append(Word(event.text, event.start, event.end, event.probability))
+                word = Word(event.text, event.start, event.end, event.probability, event.speaker)
+                self._words.append(word)
+            elif isinstance(event, SpeakerEvent):
+                if event.final:
+                    self._turns.append(event)
             elif isinstance(event, SegmentEvent):
                 self._breaks.append(event.time)
 
     def build(self, stream: Stream, duration_s: float, warnings: Iterable[str]) -> Transcript:
         """The transcript of what `stream` has heard in `duration_s` seconds."""
-        text = stream.text
-        segments = segments_from_words(self._words, text, self._breaks, duration_s)
-        return Transcript(text, self._words, segments, stream.token_ids, duration_s, None, list(warnings))
+        text, words = stream.text, _with_final_speakers(self._words, self._turns)
+        segments = segments_from_words(words, text, self._breaks, duration_s)
+        return Transcript(
+            text, words, segments, stream.token_ids, duration_s, None, list(warnings), list(self._turns)
+        )
+
+
+def _with_final_speakers(words: list[Word], turns: list[SpeakerEvent]) -> list[Word]:
+    """The words with the speakers of final turns in place of those that were known when they were written."""
+    if not turns:
+        return words
+    from voxtral_edge.diarize.diarizer import WORD_REACH_S
+    from voxtral_edge.diarize.turns import Turn, speakers_of
+
+    spans = [(word.start, word.end) for word in words]
+    speakers = speakers_of([Turn(t.start, t.end, t.speaker) for t in turns], spans, WORD_REACH_S)
+    return [replace(word, speaker=speaker) for word, speaker in zip(words, speakers, strict=True)]
+
+
+def _word_speakers(diarize: Any, tokens: int) -> WordSpeakers | None:
+    """What `Engine.stream` is given as `diarize`, ready for a stream."""
+    if diarize is None or diarize is False:
+        return None
+    from voxtral_edge.diarize.diarizer import OnlineDiarizer
+    from voxtral_edge.diarize.word_speakers import WordSpeakers
+
+    if not isinstance(diarize, OnlineDiarizer):
+        diarize = OnlineDiarizer("auto" if diarize is True else diarize)
+    return WordSpeakers(diarize, tokens)
 
 
 def _transcribe_blocks(

@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "voxtral_edge.cli.transcribe",
         "speech in files or on standard input to text or subtitles",
     ),
+    "listen": (
+        "voxtral_edge.cli.listen",
+        "live captions from a microphone, or from a file played at its own speed",
+    ),
     "export": ("voxtral_edge.cli.export", "a checkpoint to a package that this program runs"),
     "verify": ("voxtral_edge.cli.verify", "check a package: hashes, tables, and that both engines agree"),
     "serve": (

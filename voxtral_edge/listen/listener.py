@@ -12,7 +12,7 @@ from voxtral_edge.endpoint import DEFAULT_RULES, CaptionBuilder, Endpointer, End
 from voxtral_edge.errors import OverrunError
 from voxtral_edge.events import FinalEvent
 from voxtral_edge.listen.capture import TOKEN_SAMPLES, Backlog, Capture
-from voxtral_edge.listen.live_events import CaptionEvent, ListenEvent
+from voxtral_edge.listen.live_events import CaptionEvent, GapEvent, ListenEvent
 from voxtral_edge.listen.sources import open_source
 from voxtral_edge.results import SUBTITLE_LIMITS, Segment, SegmentLimits
 
@@ -141,6 +141,7 @@ class Listener:
         events: list[ListenEvent] = []
         tokens = -(-len(pcm) // TOKEN_SAMPLES)
         over = False
+        gaps = self._take_gaps()
         if len(pcm):
             self._endpointer.meter.hear(pcm)
             begun = time.perf_counter()
@@ -148,12 +149,13 @@ class Listener:
             self._step_ms = (time.perf_counter() - begun) * 1e3 / tokens
             over = self._endpointer.decoded(decoded, int(self._stream.stats()["generated_tokens"]))
             events = self._report(decoded, over)
-        return ListenStep(self._take_gaps() + events, self._status(tokens, over))
+        return ListenStep([*gaps, *events], self._status(tokens, over))
 
     def _finish(self) -> ListenStep:
+        gaps = self._take_gaps()
         decoded = self._stream.finish()
         events = self._report(decoded[:-1], True) + decoded[-1:]
-        return ListenStep(self._take_gaps() + events, self._status(0, True))
+        return ListenStep([*gaps, *events], self._status(0, True))
 
     def _report(self, decoded: Sequence[Any], over: bool) -> list[ListenEvent]:
         """A step's events at the recording's times, and the captions they complete."""
@@ -163,9 +165,11 @@ class Listener:
             complete += self._captions.end()
         return events + [_caption(segment) for segment in complete]
 
-    def _take_gaps(self) -> list[ListenEvent]:
-        gaps: list[ListenEvent] = list(self._capture.gaps)
-        self._capture.gaps.clear()
+    def _take_gaps(self) -> list[GapEvent]:
+        """Gaps that were not reported; each also ends the caption before it."""
+        gaps, self._capture.gaps = self._capture.gaps, []
+        for gap in gaps:
+            self._captions.split_at(gap.end)
         return gaps
 
     def _status(self, tokens: int, over: bool) -> Status:

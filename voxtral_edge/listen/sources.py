@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile, PathLike, as_pcm
+from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile, PathLike, PcmPipe, as_pcm
 from voxtral_edge.errors import DeviceError, VoxtralEdgeError
 from voxtral_edge.listen.ring import PcmRing
 
@@ -149,6 +149,29 @@ class IterableSource(ThreadSource):
                 if self.stopping:
                     return
                 self.put(part)
+
+
+class PipeSource(ThreadSource):
+    """Headerless 16-bit little-endian mono 16 kHz samples from an open pipe. They are taken as they come: a
+    pipe
+    that brings a recording faster than it is decoded is made to wait."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        super().__init__("standard input", SAMPLE_RATE_HZ)
+        self._pipe = PcmPipe(pipe)
+
+    def produce(self) -> None:
+        """Passes the samples on."""
+        for pcm in self._pipe.blocks(1280):
+            self.wait_for_room(len(pcm))
+            if self.stopping:
+                return
+            self.put(pcm.astype(np.float32) / np.float32(32768))
+
+    def stop(self) -> None:
+        """Ends the writing. A thread that waits for input cannot be woken: it is left behind."""
+        self._stopping.set()
+        self.ended = True
 
 
 class ProgramSource(ThreadSource):

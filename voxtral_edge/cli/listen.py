@@ -1,0 +1,269 @@
+"""Live captions from a microphone, or from a file played at its own speed.
+
+  voxtral-edge listen                                     the default microphone
+  voxtral-edge listen --list                              what else there is
+  voxtral-edge listen --input talk.wav                    a recording, as if it were spoken now
+  ssh board arecord -q -f S16_LE -r 16000 | voxtral-edge listen --input -
+
+On a terminal, text grows in place above a line with level, lag (audio that waits) and time per 80 ms step;
+anywhere else, one caption per line. Ctrl-C ends: the last words are still written. A second Ctrl-C ends at
+once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, cast
+
+from voxtral_edge.cli.main import EXIT_DONE, EXIT_INTERRUPTED
+from voxtral_edge.endpoint import DEFAULT_RULES, EndpointRule
+from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, delay_tokens, load
+from voxtral_edge.errors import UsageError
+from voxtral_edge.events import Event, event_to_dict
+from voxtral_edge.hotwords import read_hotwords_option
+from voxtral_edge.listen.capture import POLICIES, Backlog
+from voxtral_edge.listen.listener import Listener, ListenStep
+from voxtral_edge.listen.live_events import CaptionEvent, GapEvent
+from voxtral_edge.listen.microphone import BACKENDS, input_devices, open_microphone
+from voxtral_edge.listen.monitor import LEGEND, glyphs
+from voxtral_edge.listen.screen import Screen, clock
+from voxtral_edge.listen.sources import FileSource, PipeSource, Source
+from voxtral_edge.results import MAX_LINE_CHARACTERS, MAX_SEGMENT_LINES, MAX_SEGMENT_SECONDS, SegmentLimits
+
+DEFAULT_BACKLOG_S = {"keep": 30.0, "skip": 2.0}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of `voxtral-edge listen`."""
+    add = parser.add_argument
+    add(
+        "-m",
+        "--model",
+        default="tiny-en",
+        metavar="DIR|NAME",
+        help="package folder or bundled model (%(default)s)",
+    )
+    add("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
+    add(
+        "--delay-ms",
+        type=int,
+        default=DEFAULT_DELAY_MS,
+        metavar="MS",
+        help="how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400 (%(default)s)",
+    )
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="worker threads (default: the CPUs this process may use, at most 8)",
+    )
+    add(
+        "--hotwords",
+        metavar="FILE|WORDS",
+        help="words to expect: a file, one `phrase` or `phrase :weight` per line, or a list with commas",
+    )
+    where = parser.add_argument_group("where the sound comes from")
+    where.add_argument("--list", action="store_true", help="list the input devices and end")
+    where.add_argument(
+        "--device",
+        metavar="ID|NAME",
+        help="input device: a number or part of a name from --list; with arecord an ALSA name",
+    )
+    where.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="sounddevice (PortAudio) or arecord (ALSA); auto takes the first that is installed",
+    )
+    where.add_argument(
+        "--input",
+        metavar="FILE",
+        help="a recording instead of a microphone; - is headerless s16le, mono, 16 kHz on standard input",
+    )
+    where.add_argument(
+        "--paced",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="play --input at its own speed, or as fast as it can be decoded (--paced)",
+    )
+    slow = parser.add_argument_group("when this machine is slower than the speech")
+    slow.add_argument(
+        "--policy",
+        choices=POLICIES,
+        default="keep",
+        help="keep everything, ending with an error when --backlog is full, or skip what is too much (%(default)s)",
+    )
+    slow.add_argument(
+        "--backlog", type=float, metavar="S", help="seconds of audio that may wait (30; with skip 2)"
+    )
+    shown = parser.add_argument_group("what is shown")
+    shown.add_argument(
+        "--format",
+        choices=("text", "jsonl"),
+        default="text",
+        help="captions, or every event as a line of JSON (%(default)s)",
+    )
+    shown.add_argument("--plain", action="store_true", help="one caption per line, also on a terminal")
+    shown.add_argument(
+        "--monitor",
+        action="store_true",
+        help="one glyph per engine event: " + ", ".join(f"{glyph} {said}" for glyph, said in LEGEND),
+    )
+    shown.add_argument(
+        "--silence", type=float, metavar="S", help="silence that ends a caption once something was said (1.2)"
+    )
+    shown.add_argument(
+        "--max-caption",
+        type=float,
+        default=MAX_SEGMENT_SECONDS,
+        metavar="S",
+        help="longest caption in seconds (%(default)s)",
+    )
+    shown.add_argument(
+        "--max-line",
+        type=int,
+        default=MAX_LINE_CHARACTERS,
+        metavar="N",
+        help=f"characters per line; a caption has at most {MAX_SEGMENT_LINES} (%(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `voxtral-edge listen`; the exit code."""
+    if args.list:
+        return _list_devices()
+    delay_tokens(args.delay_ms)
+    limit_s = DEFAULT_BACKLOG_S[args.policy] if args.backlog is None else args.backlog
+    backlog = Backlog(args.policy, limit_s)
+    limits = SegmentLimits(line_characters=args.max_line, seconds=args.max_caption)
+    rules = DEFAULT_RULES
+    if args.silence is not None:
+        rules = (DEFAULT_RULES[0], EndpointRule(args.silence, needs_text=True), DEFAULT_RULES[2])
+    hotwords = [] if args.hotwords is None else read_hotwords_option(args.hotwords)
+    source = _source(args)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    engine = load(args.model, args.engine, args.threads)
+    listener = Listener(engine, source, args.delay_ms, hotwords, backlog, rules, limits=limits)
+    title = f"{engine.name} · delay {args.delay_ms} ms · {listener.name}"
+    display = _display(args, title)
+    session = _Session()
+    with _ctrl_c(listener, display) as pressed:
+        try:
+            for step in listener.steps():
+                session.take(step)
+                display.show(step)
+        finally:
+            display.close(session.summary())
+    return EXIT_INTERRUPTED if pressed.get("ctrl_c") and args.input not in (None, "-") else EXIT_DONE
+
+
+class _Session:
+    """Sums for the last line."""
+
+    def __init__(self) -> None:
+        self._last = ListenStep()
+        self._worst_lag_s = 0.0
+        self._tokens = 0
+        self._busy_ms = 0.0
+
+    def take(self, step: ListenStep) -> None:
+        self._last = step
+        self._worst_lag_s = max(self._worst_lag_s, step.status.lag_s)
+        self._tokens += step.status.tokens
+        self._busy_ms += step.status.tokens * step.status.step_ms
+
+    def summary(self) -> str:
+        status = self._last.status
+        parts = [f"heard {clock(status.heard_s)}", f"worst lag {self._worst_lag_s:.2f} s"]
+        if self._tokens:
+            parts.append(f"{self._busy_ms / self._tokens:.1f} ms per 80 ms step")
+        if status.dropped_s:
+            parts.append(f"dropped {status.dropped_s:.2f} s")
+        if status.overruns:
+            parts.append(f"{status.overruns} device overruns")
+        return ", ".join(parts)
+
+
+class _Lines:
+    """Not a terminal: captions, or events, line by line on standard output; everything else on standard
+    error."""
+
+    def __init__(self, as_json: bool, monitor: bool) -> None:
+        self._json = as_json
+        self._monitor = monitor
+
+    def show(self, step: ListenStep) -> None:
+        for event in step.events:
+            if self._json:
+                print(json.dumps(event_to_dict(cast(Event, event)), ensure_ascii=False), flush=True)
+            elif isinstance(event, CaptionEvent):
+                print(event.text, flush=True)
+            elif isinstance(event, GapEvent):
+                said = f"{event.end - event.start:.2f} s not heard at {clock(event.start)}: too slow"
+                print(f"voxtral-edge: warning: {said}", file=sys.stderr, flush=True)
+        if self._monitor:
+            print(glyphs(step), end="", file=sys.stderr, flush=True)
+
+    def ending(self) -> None:
+        pass
+
+    def close(self, summary: str = "") -> None:
+        if self._monitor:
+            print(file=sys.stderr)
+        print(f"voxtral-edge: {summary}", file=sys.stderr, flush=True)
+
+
+def _display(args: argparse.Namespace, title: str) -> Screen | _Lines:
+    terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    if args.format == "jsonl" or args.plain or not terminal:
+        return _Lines(args.format == "jsonl", args.monitor)
+    return Screen(title, args.delay_ms / 1000, args.monitor, colour="NO_COLOR" not in os.environ)
+
+
+def _source(args: argparse.Namespace) -> Source:
+    if args.input is None:
+        device = int(args.device) if args.device and args.device.isdigit() else args.device
+        return open_microphone(device, args.backend)
+    if args.device is not None:
+        raise UsageError("--input and --device exclude each other")
+    if args.input != "-":
+        return FileSource(args.input, args.paced)
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal; pipe headerless samples into it or name a file")
+    return PipeSource(sys.stdin.buffer)
+
+
+@contextmanager
+def _ctrl_c(listener: Listener, display: Screen | _Lines) -> Iterator[dict[str, Any]]:
+    """The first Ctrl-C ends the session softly, the second at once."""
+    pressed: dict[str, Any] = {}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if pressed.get("ctrl_c"):
+            raise KeyboardInterrupt
+        pressed["ctrl_c"] = True
+        listener.stop()
+
+    previous = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _list_devices() -> int:
+    rows = input_devices()
+    if not rows:
+        print("voxtral-edge: no input device found", file=sys.stderr)
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    for device, name, remark in rows:
+        print(f"{device:>{widths[0]}}  {name:<{widths[1]}}  {remark}")
+    return EXIT_DONE
