@@ -7,6 +7,7 @@
 #include <span>
 
 #include "base/error.h"
+#include "engine/warm_start.h"
 #include "model/head.h"
 #include "package/model_config.h"
 
@@ -48,6 +49,9 @@ class Engine {
   // A state whose first audio token has this absolute position, conditioned on a delay in tokens (80 ms).
   virtual std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first_token_position) = 0;
 
+  // An independent copy of a state; null from engines that cannot copy one.
+  virtual std::unique_ptr<EngineState> copy_state(const EngineState&) { return nullptr; }
+
   // Makes a new state cost what it costs once its windows are full; its results mean nothing then. For benchmarks.
   // Error(usage) from engines whose cost does not grow with the stream.
   virtual void assume_full_windows(EngineState&) {
@@ -69,6 +73,11 @@ class Engine {
   // Drafts worth verifying per decode pass when audio is ahead of text; 0 where a row's result may depend on the rows
   // beside it, so that drafts could change the text.
   virtual std::size_t preferred_drafts() const = 0;
+
+  WarmStarts& warm_starts() { return warm_starts_; }
+
+ private:
+  WarmStarts warm_starts_;
 };
 
 }  // namespace voxtral_edge

@@ -105,7 +105,8 @@ NativeEngine::NativeEngine(std::shared_ptr<const Package> package, const NativeE
   weights_ = std::make_unique<Weights>(loader, config(), threads);
   // Read again when a delay is first asked for; read here so that a damaged package fails on loading.
   for (std::size_t i = 0; i < config().decoder.layers; ++i) {
-    for (const char* name : {"delay.linear1.weight", "delay.linear2.weight"}) loader.vector(layer_name("decoder", i, name));
+    for (const char* name : {"delay.linear1.weight", "delay.linear2.weight"})
+      loader.vector(layer_name("decoder", i, name));
   }
   const std::size_t widest = std::max(config().encoder.width, config().decoder.width);
   rows_.reserve(kMaxPassRows);
@@ -125,7 +126,8 @@ std::unique_ptr<NativeEngine> NativeEngine::load(std::shared_ptr<const Package> 
   return std::unique_ptr<NativeEngine>(new NativeEngine(std::move(package), options, threads));
 }
 
-// A pass of 16 tokens (64 encoder frames) costs 10 to 12 ms a token where a live one costs 16 to 19 (AVX-512, 2 threads).
+// A pass of 16 tokens (64 encoder frames) costs 10 to 12 ms a token where a live one costs 16 to 19 (AVX-512, 2
+// threads).
 std::size_t NativeEngine::preferred_batch_tokens() const { return kMaxPassRows / frames_per_token(); }
 
 // With AVX-512 VNNI 8 rows cost 1.25 times one row and bring 2.9 to 3.9 tokens a pass on speech; where arithmetic is
@@ -164,6 +166,19 @@ std::unique_ptr<EngineState> NativeEngine::create_state(std::size_t delay_tokens
   state->decoder_ring.reset(state->next_position);
   state->delay_scales = scales_for(delay_tokens);
   return state;
+}
+
+std::unique_ptr<EngineState> NativeEngine::copy_state(const EngineState& state) {
+  const auto& from = static_cast<const NativeState&>(state);
+  auto copy = std::make_unique<NativeState>(ring_shape(encoder_shape(config().encoder), encoder_kv_),
+                                            ring_shape(decoder_shape(config().decoder), decoder_kv_));
+  copy->encoder_ring.copy(from.encoder_ring, from.next_frame);
+  copy->decoder_ring.copy(from.decoder_ring, from.next_position);
+  copy->tails = from.tails;
+  copy->next_frame = from.next_frame;
+  copy->next_position = from.next_position;
+  copy->delay_scales = from.delay_scales;
+  return copy;
 }
 
 void NativeEngine::assume_full_windows(EngineState& state) {

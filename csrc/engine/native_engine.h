@@ -35,6 +35,7 @@ class NativeEngine final : public Engine {
   ~NativeEngine() override;
   const ModelConfig& config() const override { return package_->config(); }
   std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first_token_position) override;
+  std::unique_ptr<EngineState> copy_state(const EngineState& state) override;
   void assume_full_windows(EngineState& state) override;
   void encode(std::span<const EncodeRequest> requests) override;
   void decode(std::span<const DecodeRequest> requests) override;

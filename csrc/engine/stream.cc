@@ -42,7 +42,8 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
   const ModelConfig& c = config();
   for (const std::uint32_t id : options.replayed_ids) {
     if (id >= c.tokens.vocab_size) {
-      throw Error(ErrorCode::usage, "replayed_ids: " + std::to_string(id) + " is no token of this model; ids are 0 .. " +
+      throw Error(ErrorCode::usage, "replayed_ids: " + std::to_string(id) +
+                                        " is no token of this model; ids are 0 .. " +
                                         std::to_string(c.tokens.vocab_size - 1));
     }
   }
@@ -59,8 +60,6 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
 }
 
 void Stream::reset() {
-  state_ = engine_->create_state(options_.delay_tokens, options_.start_token_position);
-  if (options_.assume_full_cache) engine_->assume_full_windows(*state_);
   log_mel_.reset(options_.start_token_position * config().audio.samples_per_token);
   input_ = slice_ = {};
   silence_samples_ = 0;
@@ -77,11 +76,33 @@ void Stream::reset() {
   text_.clear();
   trace_ = {};
   stats_ = {};
-  // Left padding is known before any audio: run it now, so that the first real samples find a warm stream.
+  hear_left_padding();
+  stream_samples_ = unflushed_samples_ = stats_.fed_samples = 0;
+}
+
+// Left padding is known before any audio: run it now, so that the first real samples find a warm stream. Only the first
+// stream of a delay computes it; the others copy its state and run the front end alone.
+void Stream::hear_left_padding() {
   const std::vector<float> silence(config().audio.left_pad_tokens * config().audio.samples_per_token, 0.0f);
+  const WarmStarts::Key key{options_.delay_tokens, options_.start_token_position};
+  const bool shared = !options_.trace && !options_.assume_full_cache;
+  const std::shared_ptr<const EngineState> warm = shared ? engine_->warm_starts().find(key) : nullptr;
+  if (warm) {
+    state_ = engine_->copy_state(*warm);
+    begin(StreamAction::feed, silence);
+    for (fill_mel(); (encoding_tokens_ = complete_tokens()) > 0; fill_mel()) {
+      drop_encoded_mel();
+      next_position_ += encoding_tokens_;
+    }
+    return;
+  }
+  state_ = engine_->create_state(options_.delay_tokens, options_.start_token_position);
+  if (options_.assume_full_cache) engine_->assume_full_windows(*state_);
   Events none;
   run(StreamAction::feed, silence, none);
-  stream_samples_ = unflushed_samples_ = stats_.fed_samples = 0;
+  if (std::unique_ptr<EngineState> copy = shared ? engine_->copy_state(*state_) : nullptr) {
+    engine_->warm_starts().store(key, std::move(copy));
+  }
 }
 
 void Stream::run(StreamAction action, std::span<const float> samples, Events& events) {
@@ -174,21 +195,26 @@ bool Stream::next_encode(EncodeRequest& request) {
 
 void Stream::encoded(double seconds) {
   const ModelConfig& c = config();
-  const std::size_t used_frames = encoding_tokens_ * c.audio.mel_frames_per_token;
   if (options_.trace) {
-    append(trace_.mel, mel_, used_frames * c.encoder.mel_bins);
+    append(trace_.mel, mel_, encoding_tokens_ * c.audio.mel_frames_per_token * c.encoder.mel_bins);
     append(trace_.encoder, encoder_frames_, encoding_tokens_ * c.adapter.frames_per_token * c.encoder.width);
     const float* embeddings = &embeddings_[pending_tokens_ * c.decoder.width];
     trace_.projector.insert(trace_.projector.end(), embeddings, embeddings + encoding_tokens_ * c.decoder.width);
   }
-  std::copy(mel_.begin() + static_cast<std::ptrdiff_t>(used_frames * c.encoder.mel_bins),
-            mel_.begin() + static_cast<std::ptrdiff_t>(mel_frames_ * c.encoder.mel_bins), mel_.begin());
-  mel_frames_ -= used_frames;
+  drop_encoded_mel();
   pending_tokens_ += encoding_tokens_;
-  encoded_tokens_ += encoding_tokens_;
-  stats_.encoded_tokens += encoding_tokens_;
   stats_.encode_seconds += seconds;
   ++stats_.encode_calls;
+}
+
+void Stream::drop_encoded_mel() {
+  const std::size_t bins = config().encoder.mel_bins;
+  const std::size_t used_frames = encoding_tokens_ * config().audio.mel_frames_per_token;
+  std::copy(mel_.begin() + static_cast<std::ptrdiff_t>(used_frames * bins),
+            mel_.begin() + static_cast<std::ptrdiff_t>(mel_frames_ * bins), mel_.begin());
+  mel_frames_ -= used_frames;
+  encoded_tokens_ += encoding_tokens_;
+  stats_.encoded_tokens += encoding_tokens_;
 }
 
 // Prompt positions (BOS, then pads) go through together; from the last one on, each token feeds the next (spec 6), and

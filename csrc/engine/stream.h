@@ -23,15 +23,17 @@
 namespace voxtral_edge {
 
 struct StreamOptions {
-  std::size_t delay_tokens = 0;            // 1 .. 30 (80 .. 2400 ms)
-  std::size_t max_batch_tokens = 0;        // tokens of audio per encode call when more are waiting; 0: engine's choice
-  std::optional<std::size_t> max_drafts;   // tokens guessed per decode pass when audio is ahead; none: engine's choice
+  std::size_t delay_tokens = 0;      // 1 .. 30 (80 .. 2400 ms)
+  std::size_t max_batch_tokens = 0;  // tokens of audio per encode call when more are waiting; 0: engine's choice
+  std::optional<std::size_t> max_drafts =
+      std::nullopt;                        // tokens guessed per decode pass when audio is ahead; none: engine's choice
   std::uint64_t start_token_position = 0;  // where the absolute counters start (tests of long streams)
-  std::shared_ptr<const BiasTree> bias;    // phrases to listen for; none: null
-  bool stop_at_eos = false;                // offline reference behaviour; a live stream goes on after EOS
-  bool keep_history = true;                // token_ids() and text(); off: constant memory, no allocation per step
-  bool trace = false;                      // keep every intermediate (StreamTrace)
-  std::vector<std::uint32_t> replayed_ids;  // benchmarks: tokens to take, over and over, in place of the model's own
+  std::shared_ptr<const BiasTree> bias = nullptr;  // phrases to listen for; none: null
+  bool stop_at_eos = false;                        // offline reference behaviour; a live stream goes on after EOS
+  bool keep_history = true;  // token_ids() and text(); off: constant memory, no allocation per step
+  bool trace = false;        // keep every intermediate (StreamTrace)
+  std::vector<std::uint32_t> replayed_ids =
+      {};                          // benchmarks: tokens to take, over and over, in place of the model's own
   bool assume_full_cache = false;  // benchmarks: cost of full attention windows from the start; text means nothing
 };
 
@@ -95,6 +97,8 @@ class Stream {
 
  private:
   void run(StreamAction action, std::span<const float> samples, Events& events);
+  void hear_left_padding();
+  void drop_encoded_mel();
   bool refill();
   void fill_mel();
   std::size_t complete_tokens() const;

@@ -21,6 +21,26 @@ void KvRing::reset(std::uint64_t first_position) {
   first_position_ = first_position;
 }
 
+void KvRing::copy(const KvRing& from, std::uint64_t next_position) {
+  first_position_ = from.first_position_;
+  const std::size_t count =
+      static_cast<std::size_t>(std::min<std::uint64_t>(next_position - first_position_, shape_.window));
+  const std::size_t first_slot = static_cast<std::size_t>((next_position - count) % slots_);
+  const std::size_t run = std::min(count, slots_ - first_slot), slot_bytes = head_dim_padded_ * element_bytes_;
+  const auto copy_slots = [&](const AlignedBuffer& source, AlignedBuffer& target, std::size_t base) {
+    const std::size_t at = (base + first_slot * head_dim_padded_) * element_bytes_;
+    std::memcpy(target.data() + at, source.data() + at, run * slot_bytes);
+    std::memcpy(target.data() + base * element_bytes_, source.data() + base * element_bytes_,
+                (count - run) * slot_bytes);
+  };
+  for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+    for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
+      copy_slots(from.keys_, keys_, head_offset(layer, head));
+      copy_slots(from.values_, values_, head_offset(layer, head));
+    }
+  }
+}
+
 void KvRing::assume_full() {
   if (first_position_ < shape_.window) {
     throw Error(ErrorCode::usage, "assume_full_cache: start_token_position lies within the first " +

@@ -30,6 +30,9 @@ class KvRing {
   // Forgets everything; the next position is `first_position`.
   void reset(std::uint64_t first_position);
 
+  // Takes over all positions before `next_position` that can still be seen, from a ring of the same shape.
+  void copy(const KvRing& from, std::uint64_t next_position);
+
   // As if a whole window had been written before the next position: every slot holds the same small number. Makes the
   // cost of a full window measurable without filling it (benchmarks only). Error(usage) before a window of positions.
   void assume_full();

@@ -1,0 +1,103 @@
+// A stream that begins from a copied state is the stream that computed its own left padding, bit for bit.
+#include "engine/warm_start.h"
+
+#include <thread>
+#include <vector>
+
+#include "check.h"
+#include "engine_testing.h"
+#include "kernels/registry.h"
+
+namespace voxtral_edge {
+namespace {
+
+using check::check_same;
+using check::make_model;
+using check::synthetic_audio;
+using check::TinyModel;
+using check::transcribe;
+using check::with_engine;
+
+TEST("the second stream of a delay computes no padding and hears the same") {
+  const TinyModel model = make_model();
+  const std::vector<float> audio = synthetic_audio(40000, 3);
+  for (const std::size_t delay : {6u, 2u, 30u}) {
+    const StreamOptions options{.delay_tokens = delay};
+    Stream first(model.engine, model.tokenizer, options);
+    CHECK(first.stats().encode_calls > 0);
+    Stream second(model.engine, model.tokenizer, options);
+    CHECK_EQ(second.stats().encode_calls, 0u);
+    CHECK_EQ(second.stats().encoded_tokens, first.stats().encoded_tokens);
+    const auto expected = transcribe(first, audio);
+    check_same(transcribe(second, audio), expected);
+    // What the streams heard has not leaked into the stored state.
+    second.reset();
+    check_same(transcribe(second, audio), expected);
+  }
+}
+
+TEST("delays and start positions have states of their own; only the last few are kept") {
+  const TinyModel model = make_model();
+  const TinyModel fresh = with_engine(model, 1);
+  const std::vector<float> audio = synthetic_audio(24000, 4);
+  for (int round = 0; round < 2; ++round) {
+    for (const std::uint64_t start : {0ull, 1ull << 31}) {
+      for (const std::size_t delay : {1u, 4u, 9u}) {
+        const StreamOptions options{.delay_tokens = delay, .start_token_position = start};
+        const TinyModel alone = with_engine(fresh, 1);
+        check_same(transcribe(model, options, audio), transcribe(alone, options, audio));
+      }
+    }
+  }
+}
+
+TEST("streams that begin at the same time on several threads") {
+  const TinyModel model = make_model({}, 2);
+  const std::vector<float> audio = synthetic_audio(24000, 5);
+  const StreamOptions options{.delay_tokens = 6};
+  const auto expected = transcribe(with_engine(model, 1), options, audio);
+  std::vector<check::Transcription> got(4);
+  std::vector<std::thread> threads;
+  for (auto& one : got) threads.emplace_back([&] { one = transcribe(model, options, audio); });
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& one : got) check_same(one, expected);
+}
+
+TEST("a copied ring shows what the original shows, also when it has wrapped") {
+  const KvRingShape shape{2, 2, 5, 7, 3, KvType::f16};
+  const Kernels& kernels = *available_kernels().back();
+  for (const std::uint64_t last : {0ull, 3ull, 8ull, 9ull, 17ull, 40ull}) {
+    KvRing ring(shape), copy(shape);
+    ring.reset(0);
+    float key[5], value[5];
+    for (std::uint64_t p = 0; p <= last; ++p) {
+      for (std::size_t lh = 0; lh < 4; ++lh) {
+        for (std::size_t i = 0; i < 5; ++i) {
+          key[i] = static_cast<float>(p * 8 + lh);
+          value[i] = -key[i] - static_cast<float>(i);
+        }
+        ring.write(kernels, lh / 2, lh % 2, p, key, value);
+      }
+    }
+    copy.copy(ring, last + 1);
+    for (std::size_t lh = 0; lh < 4; ++lh) {
+      KvSegment a[2], b[2];
+      const std::size_t runs = ring.window(lh / 2, lh % 2, last, a);
+      CHECK_EQ(copy.window(lh / 2, lh % 2, last, b), runs);
+      for (std::size_t r = 0; r < runs; ++r) {
+        CHECK_EQ(a[r].count, b[r].count);
+        const std::size_t halves = a[r].count * ring.head_dim_padded();
+        const auto* ka = static_cast<const std::uint16_t*>(a[r].keys);
+        const auto* kb = static_cast<const std::uint16_t*>(b[r].keys);
+        const auto* va = static_cast<const std::uint16_t*>(a[r].values);
+        const auto* vb = static_cast<const std::uint16_t*>(b[r].values);
+        for (std::size_t i = 0; i < halves; ++i) CHECK(ka[i] == kb[i] && va[i] == vb[i]);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace voxtral_edge
+
+CHECK_MAIN()
