@@ -240,7 +240,10 @@ class PcmPipe:
         with a header. Can be iterated once."""
         leftover, head = b"", b""
         while True:
-            new = self._read(2 * block_samples - len(leftover))
+            try:
+                new = self._read(2 * block_samples - len(leftover))
+            except OSError as error:
+                raise AudioFormatError(f"{self.name}: cannot be read ({error.strerror})") from error
             if not new:
                 break
             data = leftover + new
@@ -297,6 +300,8 @@ def _ogg_ends(path: Path) -> bool:
 def _reason(error: Exception) -> str:
     """libsndfile's own words, without the file name that the message starts with anyway."""
     text = str(getattr(error, "error_string", "") or error).strip().rstrip(".")
+    if "File does not exist" in text:  # what libsndfile says of a file named *.mp3 that holds no MP3 frame
+        return "Format not recognised"
     return text.removeprefix("Error : ") or type(error).__name__
 
 

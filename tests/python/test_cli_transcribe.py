@@ -457,3 +457,42 @@ def test_progress_on_a_terminal_is_erased_at_the_end(tmp_path: Path) -> None:
 
 def test_the_repository_has_what_the_commands_name() -> None:
     assert (ROOT / "samples" / "LICENSE-CC-BY-SA-3.0.txt").is_file()
+
+
+@pytest.mark.parametrize("redirection,code", [("<&-", 1), (">&-", 1), ("2>&-", 0), (">/dev/full", 1)])
+def test_closed_and_full_standard_streams(redirection: str, code: int) -> None:
+    """What a supervisor or a full disk does to the streams is one line, not an internal error."""
+    source = "-" if redirection == "<&-" else "samples/pin.ogg"
+    command = f'exec "$0" -m voxtral_edge.cli.main transcribe {source} {redirection}'
+    done = subprocess.run(["sh", "-c", command, sys.executable], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code
+    if code:
+        assert done.stdout == "" and "internal error" not in done.stderr
+        assert len(done.stderr.splitlines()) == 1 and "standard" in done.stderr
+    else:
+        assert done.stdout.strip() == sample_text("pin.ogg") and done.stderr == ""
+
+
+def test_an_output_that_cannot_be_written_is_found_out_first(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    target = tmp_path / "file" / "out.txt"
+    code, out, err = run_cli("transcribe", sample("pin.ogg"), "-m", "no such model", "-o", target)
+    assert (code, out) == (1, "")
+    assert str(target) in err and "cannot be written" in err and "model" not in err
+
+
+def test_messages_do_not_share_a_line_with_the_text(tmp_path: Path) -> None:
+    whole = sample("zero-to-nine.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    process = start_cli("transcribe", tmp_path / "cut.wav", env={"PYTHONUNBUFFERED": "1"})
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and out.startswith(b"zero one") and out.endswith(b"\n")
+    assert err.startswith(b"voxtral-edge: warning: ") and b"truncated" in err
+    merged = subprocess.run(
+        [sys.executable, "-m", "voxtral_edge.cli.main", "transcribe", str(tmp_path / "cut.wav")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ).stdout
+    assert "\nvoxtral-edge: warning: " in merged

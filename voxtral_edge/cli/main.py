@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (default: the process's own) and returns the exit code."""
+    _open_missing_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     for stream in (sys.stdout, sys.stderr):
@@ -62,9 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        return _reader_went_away()
+        _discard_output()
+        return EXIT_DONE
     except Exception as error:  # the last line of defence: no traceback for users unless asked for
-        return _report(error, debug)
+        code = _report(error, debug)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _discard_output()
+        return code
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
@@ -112,18 +119,38 @@ def _report(error: Exception, debug: bool) -> int:
     elif isinstance(error, MemoryError):
         message = "not enough memory; use a smaller precision, a shorter input or fewer streams"
     elif isinstance(error, OSError):
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        message = f"{error.filename}: {error.strerror}" if error.filename else (error.strerror or str(error))
     else:
         message = f"internal error ({type(error).__name__}: {error}); report what --debug prints"
     print(f"voxtral-edge: error: {' '.join(message.split())}", file=sys.stderr)
     return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
 
 
-def _reader_went_away() -> int:
-    """`voxtral-edge … | head -1`: whoever read our output has enough. Not an error; and Python's flush at
-    exit must not complain either, so standard output is pointed at nothing."""
+def _open_missing_streams() -> None:
+    """Fills descriptors 0 to 2 where the caller closed them (`>&-`, some supervisors).
+
+    Else the next file that is opened gets the number, and messages would be written into it. They are opened
+    the wrong way round on purpose: using them fails with "Bad file descriptor" instead of losing text silently.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_WRONLY if mode == "r" else os.O_RDONLY)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+        # Messages for nobody are no error, results for nobody are.
+        target = os.devnull if name == "stderr" else number
+        setattr(sys, name, open(target, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
+
+
+def _discard_output() -> None:
+    """Points standard output at nothing: nobody reads it any more (`voxtral-edge … | head -1`, not an error) or
+    it cannot be written, and Python's flush at exit must not complain again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_DONE
 
 
 def _version() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from voxtral_edge import formats
-from voxtral_edge.errors import UsageError
+from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.events import Event, TextEvent, event_to_dict
 from voxtral_edge.results import Transcript
 
@@ -64,11 +64,29 @@ def plan_jobs(sources: Sequence[str], output: str | None, file_format: str, word
     ]
 
 
+def check_writable(path: Path) -> None:
+    """DeviceError if `write_whole(path, …)` would fail: better now than after an hour of transcribing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = _temporary_beside(path)
+        os.close(handle)
+        os.unlink(temporary)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 def write_whole(path: Path, text: str) -> None:
     """Writes `text` so that a reader, or a crash, sees the old file or the new one and never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, text)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _write_whole(path: Path, text: str) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, temporary = _temporary_beside(path)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -79,6 +97,16 @@ def write_whole(path: Path, text: str) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _temporary_beside(path: Path) -> tuple[int, str]:
+    return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
+
+
+def _cannot_write(path: Path, error: OSError) -> DeviceError:
+    return DeviceError(
+        f"{path}: cannot be written ({error.strerror}); check the folder, or choose another with -o"
+    )
 
 
 class Sink:
@@ -140,6 +168,11 @@ class Sink:
             write_whole(self._job.output, text)
         return None
 
+    def break_off(self) -> None:
+        """Ends the line of live text, so that a message on the same terminal starts on one of its own."""
+        if self._printed:
+            self._print("\n")
+
     def _render(self, transcript: Transcript) -> str:
         if self._format == "json":
             return formats.to_json([self._document(transcript)], as_list=False)
@@ -164,8 +197,15 @@ class Sink:
 
     def _print(self, text: str) -> None:
         if text:
-            self._out.write(text)
-            self._out.flush()
+            try:
+                self._out.write(text)
+                self._out.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise DeviceError(
+                    f"standard output: cannot be written ({error.strerror}); check where it goes, or use -o FILE"
+                ) from error
 
 
 def _names(sources: Sequence[str], folder: Path, file_format: str) -> list[Path]:

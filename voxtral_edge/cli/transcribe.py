@@ -20,7 +20,7 @@ from typing import Any
 from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile, PcmArray, PcmPipe
 from voxtral_edge.cli.interrupt import Interruptible
 from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
-from voxtral_edge.cli.outputs import FORMATS, STDIN, Job, Sink, plan_jobs
+from voxtral_edge.cli.outputs import FORMATS, STDIN, Job, Sink, check_writable, plan_jobs
 from voxtral_edge.cli.progress import LONG_AUDIO_SECONDS, Progress
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, Engine, TranscriptBuilder, delay_tokens, load
 from voxtral_edge.errors import AudioFormatError, UsageError
@@ -89,6 +89,9 @@ def run(args: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # whatever the locale
     expected = [] if args.hotwords is None else read_hotwords_option(args.hotwords)
+    for job in jobs:
+        if job.output is not None:
+            check_writable(job.output)
     readable = [job for job in jobs if _opens(job, alone=len(jobs) == 1)]
     if not readable:
         return EXIT_ERROR
@@ -144,17 +147,21 @@ def _transcribe(
             # not.
             if not interruptible.interrupted or job.source == STDIN:
                 take(stream.finish())
+        except AudioFormatError:
+            sink.break_off()
+            raise
         finally:
             progress.finish(samples / SAMPLE_RATE_HZ)
             if isinstance(source, AudioFile):
                 source.close()
-        for warning in source.warnings:
-            _complain("warning", warning)
         transcript = builder.build(stream, samples / SAMPLE_RATE_HZ, source.warnings)
         if interruptible.interrupted and job.output is not None and job.source != STDIN:
             _complain("warning", f"{job.label}: interrupted; {job.output} is not written")
             return None, True
-        return sink.finish(transcript), interruptible.interrupted
+        document = sink.finish(transcript)
+        for warning in source.warnings:
+            _complain("warning", warning)
+        return document, interruptible.interrupted
 
 
 def _source(job: Job) -> Source:
