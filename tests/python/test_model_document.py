@@ -21,13 +21,21 @@ def table_rows(heading: str, columns: int) -> list[list[str]]:
     text = DOCUMENT.read_text()
     section = text[text.index(heading) :]
     section = section[: section.index("\n## ", 3)]
-    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("|")
+    ]
     return [row for row in rows if len(row) == columns and not set(row[0]) <= set("-: ")][1:]
 
 
 def test_every_constant_is_documented_and_right() -> None:
     documented = {name.strip("`"): float(value) for name, value in table_rows("## 1 Dimensions", 2)}
-    values = {f"{part}.{key}": float(value) for part, fields in asdict(CONFIG).items() for key, value in fields.items()}
+    values = {
+        f"{part}.{key}": float(value)
+        for part, fields in asdict(CONFIG).items()
+        for key, value in fields.items()
+    }
     del values["tokens.vocab_size"]  # the same number as decoder.vocab_size
     assert documented == values
 
@@ -54,7 +62,9 @@ def test_every_tensor_shape_is_right() -> None:
 )
 def test_sizes(part: str, prefix: str) -> None:
     rows = {row[0]: row[1:] for row in table_rows("**1.2 Size.**", 3)}
-    chosen = [s for s in tensor_specs(CONFIG) if s.name.startswith(prefix) and (s.group is not None or not prefix)]
+    chosen = [
+        s for s in tensor_specs(CONFIG) if s.name.startswith(prefix) and (s.group is not None or not prefix)
+    ]
     parameters = sum(spec.elements for spec in chosen)
     assert parameters == int(rows[part][0])
     if rows[part][1]:
@@ -67,3 +77,20 @@ def test_fixed_numbers_of_the_loop_match_the_core() -> None:
     assert "kMaxDelayTokens = 30" in (root / "engine" / "stream.cc").read_text()
     front_end = (root / "audio" / "log_mel.cc").read_text()
     assert "kPowerFloor = 1e-10" in front_end and "kDynamicRange = 8.0" in front_end
+
+
+def test_documents_name_only_files_that_exist() -> None:
+    """Tests and sources named in the pages; a name may leave out its folder."""
+    root = DOCUMENT.parents[1]
+    known = {
+        path.name
+        for folder in ("csrc", "tests", "voxtral_edge", "export", "benchmarks", "cmake")
+        for path in (root / folder).rglob("*")
+    }
+    missing = {
+        f"{page.name}: {name}"
+        for page in (*(root / "docs").glob("*.md"), root / "README.md", root / "csrc" / "README.md")
+        for name in re.findall(r"`(?:[\w./-]*/)?([\w-]+\.(?:py|cc|h))`", page.read_text())
+        if name not in known
+    }
+    assert missing == set()

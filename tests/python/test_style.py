@@ -19,7 +19,9 @@ def run(*command: str) -> None:
 
 
 def source_files(*suffixes: str) -> list[Path]:
-    files = [path for folder in SOURCES for suffix in suffixes for path in (ROOT / folder).rglob(f"*{suffix}")]
+    files = [
+        path for folder in SOURCES for suffix in suffixes for path in (ROOT / folder).rglob(f"*{suffix}")
+    ]
     assert files
     return files
 
@@ -40,5 +42,8 @@ def test_clang_format() -> None:
 
 def test_files_stay_small() -> None:
     """One concept per file: nobody should need to scroll through more."""
-    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in source_files(".py", ".cc", ".h")}
+    long = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in source_files(".py", ".cc", ".h")
+    }
     assert {name: lines for name, lines in long.items() if lines > MOST_LINES} == {}
