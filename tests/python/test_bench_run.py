@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import numpy as np
@@ -16,14 +17,16 @@ from bench_testing import SCHEMA, check_schema, measured
 from front_door import ROOT, run_cli, sample
 
 import voxtral_edge as ve
-from voxtral_edge.bench import environment, markdown, memory, report, runner, speech
+from voxtral_edge.bench import environment, live, markdown, memory, report, runner, speech
 from voxtral_edge.engine import find_package
 from voxtral_edge.export import export_package
 from voxtral_edge.export.synthetic import SYNTHETIC_MODELS, SyntheticCheckpoint
+from voxtral_edge.stream import Stream
 
 KINDS: dict[str, dict[str, Any]] = {
     "unpaced": {},
     "paced": {"mode": "paced", "seconds": 1.0, "warmup_s": 0.2},
+    "catching up": {"mode": "paced", "catch_up": True, "seconds": 1.0, "warmup_s": 0.2},
     "file": {"mode": "file", "seconds": 4.0},
     "windows full": {"kv_full": True, "seconds": 1.0},
     "two runs": {"runs": 2, "seconds": 1.0},
@@ -83,6 +86,32 @@ def test_figures_of_a_live_run_agree_with_each_other() -> None:
     package = find_package("tiny-en")
     assert result["package"]["manifest_sha256"] == environment.package(package, {})["manifest_sha256"]
     assert result["bytes"]["weights"]["head"] > 0 and result["weights_mb"] > 1
+
+
+class SlowStream:
+    """Takes 0.2 s for every feed, however long; remembers the lengths."""
+
+    def __init__(self) -> None:
+        self.samples: list[int] = []
+
+    def feed(self, pcm: np.ndarray) -> None:
+        self.samples.append(len(pcm))
+        time.sleep(0.2)
+
+    def stats(self) -> dict[str, float]:
+        return dict.fromkeys(("encoded_tokens", "mel_seconds", "encode_seconds", "decode_seconds"), 0.0)
+
+
+@pytest.mark.parametrize("catch_up", [False, True])
+def test_catching_up_feeds_what_has_arrived(catch_up: bool) -> None:
+    """A stream that needs 0.2 s per feed falls behind with feeds of 80 ms; catching up makes them longer."""
+    stream, pieces = SlowStream(), speech.Feed().pieces(1280)
+    result = live.run_live(cast(Stream, stream), pieces, 2, 18, 0.08, paced=True, catch_up=catch_up)
+    assert sum(stream.samples) == 20 * 1280 and len(result.step_ms) == 18
+    assert (max(stream.samples) > 1280) == catch_up and (result.feeds < 18) == catch_up
+    assert result.step_ms.sum() >= 200.0 * result.feeds - 1e-6
+    if not catch_up:
+        assert result.missed(0.08)[-1] and (result.finish_s - result.arrival_s)[-1] > 1.0
 
 
 def test_full_windows_cost_what_they_hold() -> None:
@@ -155,6 +184,7 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
         {"delay_ms": 81},
         {"kv_full": True, "engine": "onnxruntime"},
         {"kv_full": True, "mode": "file"},
+        {"catch_up": True},
     ],
 )
 def test_wrong_options_are_refused_before_anything_runs(options: dict[str, Any]) -> None:

@@ -17,6 +17,9 @@ from voxtral_edge.stream import Stream
 # The core's timers, in the order in which a step goes through them.
 STAGES = ("mel", "encode", "decode")
 Progress = Callable[[int, int], None]
+PROGRESS_STEPS = 25
+# What is fed at once when the stream is late: 2.56 s, two encoder batches of the native engine.
+CATCH_UP_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class LiveRun:
     arrival_s, finish_s   when the step's audio was complete and when its events were there, seconds since the
                  measurement began; back to back: as a live source would have seen it (`queue_finish_times`)
     harness_us   what this loop itself cost per step, outside the measured time
-    wall_s       duration of the measured steps with everything between them
+    feeds        calls that fed the measured steps: as many as steps, fewer when catching up
     counters     increase of the stream's counters over the measured steps
     page_faults  (minor, major) faults of the process during them
     first_token  tokens the stream held before the first measured step, left padding included
@@ -42,7 +45,7 @@ class LiveRun:
     arrival_s: NDArray[np.float64]
     finish_s: NDArray[np.float64]
     harness_us: NDArray[np.float64]
-    wall_s: float
+    feeds: int
     counters: dict[str, float]
     page_faults: tuple[int, int]
     first_token: int
@@ -57,6 +60,41 @@ class LiveRun:
         return self.finish_s - self.arrival_s > deadline_s
 
 
+class _Recorder:
+    """Times of every step while they are taken. A feed of several steps counts as equal shares of its time."""
+
+    def __init__(self, stream: Stream, steps: int) -> None:
+        self._stream = stream
+        self._keys = [f"{name}_seconds" for name in STAGES]
+        self.busy_s, self.end_ns, self.harness_us = (
+            np.zeros(steps),
+            np.zeros(steps, np.int64),
+            np.zeros(steps),
+        )
+        self.stage_ms = np.zeros((steps, len(STAGES)))
+        self.feeds = 0
+        self._stages = self._read_stages()
+
+    def feed(self, first: int, count: int, piece: NDArray[np.float32], free_ns: int) -> None:
+        """Feeds `count` steps of audio, `free_ns` after the loop was done with everything before."""
+        begin = time.perf_counter_ns()
+        self._stream.feed(piece)
+        end = time.perf_counter_ns()
+        span = slice(first, first + count)
+        self.busy_s[span] = (end - begin) / 1e9 / count
+        self.end_ns[span] = end
+        stages = self._read_stages()
+        self.stage_ms[span] = (stages - self._stages) * 1e3 / count
+        self._stages = stages
+        if first:
+            self.harness_us[span] = (free_ns - self.end_ns[first - 1]) / 1e3 / count
+        self.feeds += 1
+
+    def _read_stages(self) -> NDArray[np.float64]:
+        values = self._stream.stats()
+        return np.array([values[key] for key in self._keys])
+
+
 def run_live(
     stream: Stream,
     pieces: Iterator[NDArray[np.float32]],
@@ -64,59 +102,59 @@ def run_live(
     steps: int,
     step_s: float,
     paced: bool,
+    catch_up: bool = False,
     on_progress: Progress | None = None,
 ) -> LiveRun:
     """Feeds `warmup_steps` + `steps` pieces of `step_s` seconds each to a stream.
 
-    Paced: a piece is fed when a live source would have delivered all of it, or at once when the stream is
-    late. on_progress(done, total) is called now and then, outside the measured time.
+    paced        a piece is fed when a live source would have delivered all of it, or at once when the stream is
+                 late
+    catch_up     (paced) everything that has arrived is fed together, as a program that reads a pipe does; the
+                 stream may then share passes between steps
+    on_progress  called as on_progress(done, total) now and then, outside the measured time
     """
     total = warmup_steps + steps
-    begin_ns, end_ns = np.empty(total, np.int64), np.empty(total, np.int64)
-    harness_ns = np.zeros(total, np.int64)
-    stages = np.empty((total + 1, len(STAGES)))
-    keys = [f"{name}_seconds" for name in STAGES]
-    before = after = stream.stats()
-    faults = page_faults()
-    stages[0] = [after[key] for key in keys]
-    clock = time.perf_counter_ns
+    recorder = _Recorder(stream, total)
+    before, faults, feeds_before = stream.stats(), page_faults(), 0
     step_ns = round(step_s * 1e9)
-    started = clock()
-    for i in range(total):
-        piece = next(pieces)
-        if i == warmup_steps:
-            before, faults = stream.stats(), page_faults()
-        if on_progress is not None and i % 25 == 0:
-            on_progress(i, total)
-        ready = clock()
-        if i:
-            harness_ns[i] = ready - end_ns[i - 1]
+    started = time.perf_counter_ns()
+    done = reported = 0
+    while done < total:
+        piece, count = next(pieces), 1
+        if done == warmup_steps:
+            before, faults, feeds_before = stream.stats(), page_faults(), recorder.feeds
+        if on_progress is not None and done >= reported:
+            on_progress(done, total)
+            reported = done + PROGRESS_STEPS
+        free_ns = time.perf_counter_ns()
         if paced:
-            _wait_until(started + (i + 1) * step_ns)
-        begin_ns[i] = clock()
-        stream.feed(piece)
-        end_ns[i] = clock()
-        after = stream.stats()
-        stages[i + 1] = [after[key] for key in keys]
-    faults_after = page_faults()
-    busy = (end_ns - begin_ns) / 1e9
+            _wait_until(started + (done + 1) * step_ns)
+            end = warmup_steps if done < warmup_steps else total
+            arrived = (time.perf_counter_ns() - started) // step_ns - done
+            if catch_up and arrived > 1:
+                count = min(arrived, CATCH_UP_STEPS, end - done)
+                piece = np.concatenate([piece, *(next(pieces) for _ in range(count - 1))])
+        recorder.feed(done, count, piece, free_ns)
+        done += count
+    faults_after, after = page_faults(), stream.stats()
     arrival: NDArray[np.float64] = np.arange(1, total + 1, dtype=np.float64) * step_s
-    finish = (end_ns - started) / 1e9 if paced else measures.queue_finish_times(arrival, busy)
+    finish = (recorder.end_ns - started) / 1e9
+    if not paced:
+        finish = measures.queue_finish_times(arrival, recorder.busy_s)
     kept = slice(warmup_steps, None)
-    stage_ms = np.diff(stages, axis=0)[kept] * 1e3
     return LiveRun(
         paced=paced,
-        warmup_ms=busy[:warmup_steps] * 1e3,
-        step_ms=busy[kept] * 1e3,
-        stage_ms={name: stage_ms[:, column] for column, name in enumerate(STAGES)},
+        warmup_ms=recorder.busy_s[:warmup_steps] * 1e3,
+        step_ms=recorder.busy_s[kept] * 1e3,
+        stage_ms={name: recorder.stage_ms[kept, column] for column, name in enumerate(STAGES)},
         arrival_s=arrival[kept],
         finish_s=finish[kept],
-        harness_us=harness_ns[kept] / 1e3,
-        wall_s=float(end_ns[-1] - begin_ns[warmup_steps]) / 1e9,
+        harness_us=recorder.harness_us[kept],
+        feeds=recorder.feeds - feeds_before,
         counters=increase(before, after),
         page_faults=(faults_after[0] - faults[0], faults_after[1] - faults[1]),
         first_token=int(before["encoded_tokens"]),
-        first_step_ms=float(busy[0]) * 1e3,
+        first_step_ms=float(recorder.busy_s[0]) * 1e3,
     )
 
 

@@ -33,7 +33,7 @@ def row(result: Mapping[str, Any]) -> str:
         f"{machine['cpu']}, {machine['usable_cpus']} CPUs, {result['read_gbps']:.1f} GB/s",
         f"{result['model']} {result['precision']}",
         f"{result['isa']} × {result['threads']}",
-        f"{result['mode']}, {result['kv']}",
+        f"{result['mode']}{', catching up' if result['catch_up'] else ''}, {result['kv']}",
         " / ".join(number(step[name]) for name in ("p50", "p99", "max")) if step else "–",
         f"{result['deadline_miss_rate']:.2%}" if step else "–",
         f"{result['rtf']:.3f}",
@@ -77,8 +77,9 @@ def machine_line(result: Mapping[str, Any]) -> str:
 def run_line(result: Mapping[str, Any]) -> str:
     """What was measured, in words."""
     threads = result["threads"]
+    catching_up = " with catching up" if result["catch_up"] else ""
     parts = [
-        f"{result['mode']}, {result['audio']['seconds']:g} s of {result['audio']['kind']} audio",
+        f"{result['mode']}{catching_up}, {result['audio']['seconds']:g} s of {result['audio']['kind']} audio",
         f"{result['engine']} engine ({result['isa']}), {threads} thread{'s' if threads != 1 else ''}",
         f"attention windows {result['kv']}",
         f"delay {result['delay_ms']} ms",

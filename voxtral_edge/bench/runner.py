@@ -45,6 +45,7 @@ class BenchOptions:
                 s)
     runs        repetitions on one loaded engine; the one with the median result is shown
     cool_below_c   wait for this temperature before every run, ten minutes at most
+    catch_up    ("paced") feed everything that has arrived at once, not 80 ms at a time
     kv_full     attention windows full from the start
     replay      a model whose tokens on this audio are taken in place of the package's own: guessed tokens
                 then succeed on random weights as often as they do on speech
@@ -60,6 +61,7 @@ class BenchOptions:
     engine: str = "native"
     threads: int | None = None
     kv_cache: str = "auto"
+    catch_up: bool = False
     kv_full: bool = False
     delay_ms: int = DEFAULT_DELAY_MS
     audio: str | None = None
@@ -77,6 +79,8 @@ class BenchOptions:
             raise UsageError(f"--warmup is {self.warmup_s:g}; give seconds from 0 up")
         if self.runs < 1:
             raise UsageError(f"--runs is {self.runs}; give a whole number from 1 up")
+        if self.catch_up and self.mode != "paced":
+            raise UsageError("--catch-up applies to --paced: only there does audio wait; add --paced")
         if self.kv_full and self.engine != "native":
             raise UsageError(
                 "--kv-full applies to the native engine; onnxruntime's graphs attend to full windows from "
@@ -244,6 +248,7 @@ def _repeat(
                     max(1, round(options.seconds / measured.step_s)),
                     measured.step_s,
                     options.mode == "paced",
+                    options.catch_up,
                     lambda done, total: say(f"{label}step {done} of {total}"),
                 )
         finally:

@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="worker threads (default: the CPUs this process may use, at most 8)",
     )
     add("--kv-cache", choices=KV_CACHES, default="auto", help="how attention state is kept (%(default)s)")
+    add("--catch-up", action="store_true", help="--paced: feed all that has arrived at once when late")
     add(
         "--kv-full",
         action="store_true",
@@ -128,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
         engine=args.engine,
         threads=args.threads,
         kv_cache=args.kv_cache,
+        catch_up=args.catch_up,
         kv_full=args.kv_full,
         delay_ms=args.delay_ms,
         audio=args.audio,
@@ -177,7 +179,9 @@ def command_line(args: argparse.Namespace) -> str:
         value = getattr(args, name)
         if value is not None and value != defaults.get(name):
             words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
-    words += [f"--{name.replace('_', '-')}" for name in ("kv_full", "cold") if getattr(args, name)]
+    words += [
+        f"--{name.replace('_', '-')}" for name in ("catch_up", "kv_full", "cold") if getattr(args, name)
+    ]
     return shlex.join(words)
 
 
