@@ -163,6 +163,64 @@ def test_idle_client(server: RunningServer, address: str, kind: str) -> None:
     assert closed_by(server, address, act)[0] == 1008
 
 
+FLOODS = [
+    (ADDRESSES[0], [{"type": "input_audio_buffer.commit", "final": True}]),
+    (
+        ADDRESSES[1],
+        [{"type": "input_audio_buffer.append", "audio": "AAAA"}, {"type": "input_audio_buffer.clear"}],
+    ),
+    (
+        ADDRESSES[1],
+        [{"type": "input_audio_buffer.append", "audio": "AAAA"}, {"type": "input_audio_buffer.commit"}],
+    ),
+    (ADDRESSES[2], [{"type": "input_audio.append", "audio": "AAAA"}, {"type": "input_audio.flush"}]),
+]
+
+
+@pytest.mark.parametrize(("address", "messages"), FLOODS)
+def test_floods_of_small_messages(
+    server: RunningServer, address: str, messages: list[dict[str, Any]]
+) -> None:
+    """Thousands of marks, which hold no audio, faster than they can be computed: the lane's queue stays
+    short, and another client's text is whole meanwhile."""
+    longest = 0
+
+    async def talk() -> str:
+        nonlocal longest
+        async with (
+            connected(server.ws + address, close_timeout=1) as flood,
+            connected(f"{server.ws}/v1/realtime") as other,
+        ):
+            await flood.receive()
+            await other.receive()
+            await flood.send("session.update", model="tiny-en")
+
+            async def pour() -> None:
+                while True:
+                    for message in messages:
+                        await flood.connection.send(json.dumps(message))
+                    await asyncio.sleep(0)
+
+            async def read() -> None:
+                while True:
+                    await flood.connection.recv()
+
+            tasks = [asyncio.ensure_future(pour()), asyncio.ensure_future(read())]
+            said = asyncio.ensure_future(vllm_utterance(other, pcm16("pin.ogg").tobytes()))
+            while not said.done():
+                lanes = list(server.service.hub.scheduler._lanes)
+                longest = max([longest, *(lane.queued_marks for lane in lanes)])
+                await asyncio.sleep(0.01)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            return said.result()[-1]["text"]
+
+    with running_server() as server:
+        assert asyncio.run(talk()) == expected_text(pcm16("pin.ogg"))
+    assert longest < 16
+
+
 def test_session_limit() -> None:
     """A client that never stops is closed at the end of its time."""
     with running_server(limits=Limits(session_s=1.0)) as short:

@@ -204,9 +204,11 @@ def _within(value: Number, least: Number, most: Number, option: str) -> Number:
 
 
 def _log_to_stderr(level: str) -> None:
-    """One line per message; systemd's journal has its own time stamps."""
+    """One line per message; systemd's journal has its own time stamps. What clients send wrong ("Invalid
+    UTF-8 sequence …", with a traceback) would let them fill the disk."""
     prefix = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format=prefix + "%(levelname)s %(message)s", force=True
     )
     logging.getLogger("voxtral_edge").setLevel(level.upper())
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not record.msg.startswith("Invalid "))

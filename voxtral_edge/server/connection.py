@@ -109,6 +109,7 @@ class Connection(ABC):
                     first if first is not None else await self.socket.receive(lambda: self.session.pending)
                 )
                 first = None
+                await self.session.room_for_marks()
                 await self.on_message(message)
             except BadMessageError as error:
                 first = None

@@ -73,7 +73,9 @@ class Lane:
     bias: Any = None  # native prefix tree of hotwords
     queue: deque[PcmArray | tuple[Mark, float]] = field(default_factory=deque)
     queued_samples: int = 0
+    queued_marks: int = 0
     waiting_events: int = 0  # delivered, not yet taken by the client's side
+    marks_from: float = 0.0  # time.monotonic() before which no mark runs while other lanes are open
     closed: bool = False
     stream: Any = None
     utterance: int = 0
@@ -87,7 +89,11 @@ class Lane:
             self.queued_samples += len(pcm)
 
     def put_mark(self, mark: Mark) -> None:
-        """Queues a mark; FLUSH becomes due after its grace."""
+        """Queues a mark; FLUSH becomes due after its grace, and is needless right behind another one."""
+        last = self.queue[-1] if self.queue else None
+        if mark is Mark.FLUSH and isinstance(last, tuple) and last[0] is Mark.FLUSH:
+            return
+        self.queued_marks += 1
         self.queue.append((mark, time.monotonic() + (FLUSH_GRACE_S if mark is Mark.FLUSH else 0.0)))
 
     def drop_open_utterance(self) -> None:
@@ -97,18 +103,22 @@ class Lane:
             if isinstance(last, tuple):
                 if last[0] is Mark.RESTART:
                     break
+                self.queued_marks -= 1
             else:
                 self.queued_samples -= len(last)
             self.queue.pop()
 
-    def due_in(self, now: float) -> float | None:
+    def due_in(self, now: float, alone: bool) -> float | None:
         """Seconds until there is something to do; 0 or less: now; None: nothing waits."""
         if not self.queue:
             return None
         head = self.queue[0]
-        if isinstance(head, tuple) and head[0] is Mark.FLUSH and len(self.queue) == 1:
-            return head[1] - now
-        return 0.0
+        if not isinstance(head, tuple) or head[0] is Mark.RESTART:
+            return 0.0
+        wait_s = 0.0 if alone else self.marks_from - now
+        if head[0] is Mark.FLUSH and len(self.queue) == 1:
+            wait_s = max(wait_s, head[1] - now)
+        return wait_s
 
     def take(self, max_samples: int) -> tuple[PcmArray | None, Mark | None]:
         """The next piece of work: audio of at most `max_samples`, or a mark. A flush right before an end is
@@ -116,9 +126,11 @@ class Lane:
         head = self.queue[0]
         if isinstance(head, tuple):
             self.queue.popleft()
+            self.queued_marks -= 1
             following = self.queue[0] if self.queue else None
             if head[0] is Mark.FLUSH and isinstance(following, tuple) and following[0] is Mark.FINISH:
                 self.queue.popleft()
+                self.queued_marks -= 1
                 return None, Mark.FINISH
             return None, head[0]
         pieces: list[PcmArray] = []

@@ -23,8 +23,11 @@ SAMPLES_PER_TOKEN = 1280
 # A lone stream that is behind catches up in batches, which read the weights once for many tokens. As soon as
 # several are open, each round takes one token (80 ms) of each: a file must not hold up a microphone for eight
 # steps.
-ALONE_SAMPLES = 16 * SAMPLES_PER_TOKEN
+ALONE_SAMPLES = 8 * SAMPLES_PER_TOKEN
 SHARED_SAMPLES = SAMPLES_PER_TOKEN
+# The end of an utterance runs the padding, some twenty tokens, in one pass. A client that ends utterance
+# after utterance may have this part of the time; with other sessions open, its next end waits.
+MARK_SHARE = 0.1
 
 Work = tuple[Lane, PcmArray | None, Mark | None]
 
@@ -74,7 +77,7 @@ class Scheduler:
         with self._changed:
             lane.closed = True
             lane.queue.clear()
-            lane.queued_samples = 0
+            lane.queued_samples = lane.queued_marks = 0
             if lane in self._lanes:
                 self._lanes.remove(lane)
             self._changed.notify()
@@ -134,9 +137,10 @@ class Scheduler:
         work: list[Work] = []
         failed: list[tuple[Lane, Exception]] = []
         wait_s: float | None = None
-        most = ALONE_SAMPLES if len(self._lanes) == 1 else SHARED_SAMPLES
+        alone = len(self._lanes) == 1
+        most = ALONE_SAMPLES if alone else SHARED_SAMPLES
         for lane in self._lanes:
-            due_in = lane.due_in(now)
+            due_in = lane.due_in(now, alone)
             if due_in is None or lane.waiting_events >= self._queued_events:
                 continue
             if due_in > 0:
@@ -163,6 +167,7 @@ class Scheduler:
                     lane.stream.reset()
                     lane.generated_tokens = lane.heard_samples = 0
                     lane.utterance += 1
+                    self._deliver(lane, Step(utterance=lane.utterance))  # there is room for marks again
                 else:
                     ready.append((lane, pcm, mark))
             except Exception as error:
@@ -178,6 +183,8 @@ class Scheduler:
                 if isinstance(result, Exception):
                     raise result
                 steps.append((lane, self._step(lane, pcm, mark, result, seconds)))
+                if mark is not None:
+                    lane.marks_from = time.monotonic() + seconds * (1 / MARK_SHARE - 1)
             except Exception as error:
                 self._fail(lane, error)
         self._observe(seconds, [step for _, step in steps])

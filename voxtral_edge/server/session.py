@@ -15,6 +15,8 @@ from voxtral_edge.server.lane import Failure, Lane, Mark, Step
 from voxtral_edge.server.pcm import PcmDecoder
 from voxtral_edge.server.scheduler import Scheduler
 
+_MOST_MARKS = 8
+
 
 @dataclass
 class Update:
@@ -86,6 +88,7 @@ class Session:
         self._unfinished = 0
         self._utterance = 0
         self._dropped: set[int] = set()
+        self._fresh = True  # nothing was sent since the last finish
 
     async def __aenter__(self) -> Session:
         return self
@@ -140,9 +143,17 @@ class Session:
     async def send_pcm(self, pcm: PcmArray) -> None:
         """As `send_audio`, for samples at 16 kHz."""
         lane = self._open_lane()
+        self._fresh = False
         self.audio_s += len(pcm) / SAMPLE_RATE_HZ
         self._scheduler.put(lane, pcm)
         while lane.queued_samples > self._queued_samples and not self.closed and not lane.closed:
+            self._room.clear()
+            await self._room.wait()
+
+    async def room_for_marks(self) -> None:
+        """Waits while many flushes, finishes and drops are queued: they cost no audio, so the limit on audio
+        does not bound them."""
+        while self._lane is not None and self._lane.queued_marks > _MOST_MARKS and not self.closed:
             self._room.clear()
             await self._room.wait()
 
@@ -157,12 +168,14 @@ class Session:
         lane = self._open_lane()
         self._unfinished += 1
         self._utterance += 1
+        self._fresh = True
         self._scheduler.put(lane, self.decoder.drain(), Mark.FINISH, Mark.RESTART)
 
     def drop_utterance(self) -> None:
         """Forgets what was sent since the last `finish`: no further update of it comes."""
-        if self._lane is None:
+        if self._lane is None or self._fresh:
             return
+        self._fresh = True
         self._dropped.add(self._utterance)
         self._utterance += 1
         self.decoder.restart()
@@ -213,6 +226,7 @@ class Session:
 
     def _is_wanted(self, step: Step) -> bool:
         """Steps of a dropped utterance count as taken at once."""
+        self._dropped = {utterance for utterance in self._dropped if utterance >= step.utterance}
         if step.failure is not None or step.utterance not in self._dropped:
             return True
         if self._lane is not None:
