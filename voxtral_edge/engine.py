@@ -22,6 +22,7 @@ from voxtral_edge.stream import Stream
 from voxtral_edge.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from voxtral_edge.diarize.word_speakers import WordSpeakers
     from voxtral_edge.listen import Listener, ListenEvent
 
 ENGINES = ("native", "onnxruntime")

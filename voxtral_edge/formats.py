@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 from voxtral_edge.results import MAX_LINE_CHARACTERS, Segment, Transcript, Word, wrap_lines
@@ -14,15 +15,26 @@ MIN_CUE_SECONDS = 0.08
 
 # An indented word object, to be put on one line: an hour of speech has nine thousand of them.
 _WORD_OBJECT = re.compile(
-    r'\{\s+("text": "(?:[^"\\]|\\.)*"),\s+("start": \S+),\s+("end": \S+),\s+("probability": [^\s,}]+)\s+\}'
+    r'\{\s+("text": "(?:[^"\\]|\\.)*"),\s+("start": \S+),\s+("end": \S+),\s+("probability": [^\s,}]+)'
+    r'(?:,\s+("speaker": "(?:[^"\\]|\\.)*"))?\s+\}'
 )
 
 
 def to_txt(transcript: Transcript, words: bool = False) -> str:
     """The plain text and a line end; with `words`, one line per word: start, end (seconds) and word,
-    tab-separated."""
+    tab-separated. Where speakers were told apart, a line per turn, `S1: …`, and a fourth column."""
+    told_apart = any(segment.speaker for segment in transcript.segments)
     if words:
-        return "".join(f"{w.start:.2f}\t{w.end:.2f}\t{w.text}\n" for w in transcript.words)
+        rows = [[f"{word.start:.2f}", f"{word.end:.2f}", word.text] for word in transcript.words]
+        for row, word in zip(rows, transcript.words if told_apart else (), strict=False):
+            row.append(word.speaker or "")
+        return "".join("\t".join(row) + "\n" for row in rows)
+    if told_apart:
+        turns = groupby(transcript.segments, key=lambda segment: segment.speaker)
+        return "".join(
+            f"{speaker or '?'}: {' '.join(segment.text for segment in segments)}\n"
+            for speaker, segments in turns
+        )
     return transcript.text.strip() + "\n"
 
 
@@ -31,7 +43,7 @@ def to_srt(transcript: Transcript, width: int = MAX_LINE_CHARACTERS) -> str:
     cues = []
     for number, segment in enumerate(transcript.segments, 1):
         start, end = cue_times(segment)
-        lines = "\n".join(wrap_lines(_srt_text(segment.text), width))
+        lines = "\n".join(wrap_lines(_srt_text(_with_speaker(segment)), width))
         cues.append(f"{number}\n{clock(start, ',')} --> {clock(end, ',')}\n{lines}\n")
     return "\n".join(cues)
 
@@ -46,7 +58,8 @@ def to_vtt(transcript: Transcript, words: bool = False, width: int = MAX_LINE_CH
             if words and segment.words
             else _vtt_lines(segment.text, width)
         )
-        cues.append(f"{clock(start, '.')} --> {clock(end, '.')}\n{body}\n")
+        voice = f"<v {_vtt_escape(segment.speaker)}>" if segment.speaker else ""
+        cues.append(f"{clock(start, '.')} --> {clock(end, '.')}\n{voice}{body}\n")
     return "\n".join(cues)
 
 
@@ -62,10 +75,16 @@ def to_dict(transcript: Transcript, **about: Any) -> dict[str, Any]:
             "start": round(segment.start, 3),
             "end": round(segment.end, 3),
             "text": segment.text,
+            **({"speaker": segment.speaker} if segment.speaker else {}),
             "words": [_word_dict(word) for word in segment.words],
         }
         for segment in transcript.segments
     ]
+    if transcript.turns:
+        result["turns"] = [
+            {"start": round(turn.start, 3), "end": round(turn.end, 3), "speaker": turn.speaker}
+            for turn in transcript.turns
+        ]
     if transcript.warnings:
         result["warnings"] = list(transcript.warnings)
     return result
@@ -75,7 +94,7 @@ def to_json(documents: Iterable[dict[str, Any]], as_list: bool) -> str:
     """One document, or a list of them, as indented JSON text that ends with a line end."""
     collected = list(documents)
     text = json.dumps(collected if as_list else collected[0], ensure_ascii=False, indent=2)
-    return _WORD_OBJECT.sub(lambda match: "{" + ", ".join(match.groups()) + "}", text) + "\n"
+    return _WORD_OBJECT.sub(lambda match: "{" + ", ".join(filter(None, match.groups())) + "}", text) + "\n"
 
 
 def clock(seconds: float, decimal_mark: str) -> str:
@@ -94,12 +113,17 @@ def cue_times(segment: Segment) -> tuple[float, float]:
 
 
 def _word_dict(word: Word) -> dict[str, Any]:
-    return {
+    values: dict[str, Any] = {
         "text": word.text,
         "start": round(word.start, 3),
         "end": round(word.end, 3),
         "probability": round(word.probability, 4),
     }
+    return {**values, "speaker": word.speaker} if word.speaker else values
+
+
+def _with_speaker(segment: Segment) -> str:
+    return f"{segment.speaker}: {segment.text}" if segment.speaker else segment.text
 
 
 def _srt_text(text: str) -> str:

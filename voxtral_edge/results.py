@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from voxtral_edge.errors import UsageError
+from voxtral_edge.events import SpeakerEvent
 
 # Subtitle practice (two lines of 42 characters, seven seconds at most, broadcasters' guides agree on all
 # three).
@@ -42,23 +43,27 @@ _CLOSING_QUOTES = "\"'”’»)]）」』"
 class Word:
     """One word: `text` without white space around it, `start` ≤ `end` in seconds, `probability` in 0..1.
 
-    `end` is known to about ±80 ms (the model marks it); `start` is an estimate.
+    `end` is known to about ±80 ms (the model marks it); `start` is an estimate. `speaker` says it, where speakers
+    were told apart.
     """
 
     text: str
     start: float
     end: float
     probability: float
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of text that can be shown as one subtitle: `start` ≤ `end` in seconds, and its words."""
+    """A stretch of text that can be shown as one subtitle: `start` ≤ `end` in seconds, and its words. `speaker` says
+    all of them, where speakers were told apart."""
 
     text: str
     start: float
     end: float
     words: tuple[Word, ...] = ()
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Transcript:
     duration_s  seconds of audio that were heard
     language    always None today: the model does not say which language it heard
     warnings    what was odd about the audio (a truncated file, samples that were not numbers), in plain words
+    turns       who spoke when, where speakers were told apart
     """
 
     text: str
@@ -81,6 +87,7 @@ class Transcript:
     duration_s: float
     language: str | None = None
     warnings: list[str] = field(default_factory=list)
+    turns: list[SpeakerEvent] = field(default_factory=list)
 
 
 def segments_from_words(
@@ -158,7 +165,8 @@ def _segment(
     words: Sequence[Word], spans: Sequence[tuple[int, int]], text: str, first: int, last: int
 ) -> Segment:
     group = tuple(words[first:last])
-    return Segment(_slice(words, spans, text, first, last), group[0].start, group[-1].end, group)
+    said = _slice(words, spans, text, first, last)
+    return Segment(said, group[0].start, group[-1].end, group, group[0].speaker)
 
 
 def _must_break(
@@ -172,7 +180,7 @@ def _must_break(
 ) -> bool:
     """Whether words[index] opens a new segment, given that the current one began at words[first]."""
     previous, word = words[index - 1], words[index]
-    if any(previous.end <= moment <= word.end for moment in breaks):
+    if word.speaker != previous.speaker or any(previous.end <= moment <= word.end for moment in breaks):
         return True
     if word.start - previous.end >= limits.pause_seconds:
         return True

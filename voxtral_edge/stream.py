@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voxtral_edge.audio import as_pcm
 from voxtral_edge.errors import UsageError
 from voxtral_edge.events import Event, event_from_dict
+
+if TYPE_CHECKING:
+    from voxtral_edge.diarize.word_speakers import WordSpeakers
 
 
 class Stream:
@@ -22,8 +25,9 @@ class Stream:
     inside.
     """
 
-    def __init__(self, core_stream: Any, delay_ms: int) -> None:
+    def __init__(self, core_stream: Any, delay_ms: int, speakers: WordSpeakers | None = None) -> None:
         self._core: Any = core_stream
+        self._speakers = speakers
         self._last_text = ""
         self._last_token_ids: list[int] = []
         self._last_stats: dict[str, Any] = {}
@@ -44,21 +48,29 @@ class Stream:
         samples are taken as silence and counted in `stats()`. UsageError for other types, and after `finish`.
         """
         samples = as_pcm(pcm)
-        return _events(self._open().feed(samples))
+        events = _events(self._open().feed(samples))
+        if self._speakers is None:
+            return events
+        self._speakers.take(samples)
+        return self._speakers.label(events, self._generated_tokens())
 
     def flush(self) -> list[Event]:
         """Emits what is still behind the delay, as if silence followed; the stream stays open for more
         audio."""
-        return _events(self._open().flush())
+        events = _events(self._open().flush())
+        return events if self._speakers is None else self._speakers.flushed(events, self._generated_tokens())
 
     def finish(self) -> list[Event]:
         """Ends the audio: pads it as the model was trained, and returns the last events; the very last one is
         the `FinalEvent`. Feeding afterwards is a UsageError until `reset`."""
-        return _events(self._open().finish())
+        events = _events(self._open().finish())
+        return events if self._speakers is None else self._speakers.label(events, self._generated_tokens())
 
     def reset(self) -> None:
         """Forgets everything and starts a new stream with the same delay, without allocating again."""
         self._open().reset()
+        if self._speakers is not None:
+            self._speakers.reset()
 
     def close(self) -> None:
         """Frees the stream's memory. Harmless if done twice."""
@@ -81,6 +93,9 @@ class Stream:
     def stats(self) -> dict[str, Any]:
         """Counters of this stream, as the native module keeps them (samples, tokens, replaced samples, …)."""
         return dict(self._last_stats if self._core is None else self._core.stats())
+
+    def _generated_tokens(self) -> int:
+        return int(self._core.stats()["generated_tokens"])
 
     def _open(self) -> Any:
         if self._core is None:

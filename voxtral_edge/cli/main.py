@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "voxtral_edge.cli.listen",
         "live captions from a microphone, or from a file played at its own speed",
     ),
+    "enrol": ("voxtral_edge.cli.enrol", "voiceprints of people, so that their words carry their names"),
     "export": ("voxtral_edge.cli.export", "a checkpoint to a package that this program runs"),
     "verify": ("voxtral_edge.cli.verify", "check a package: hashes, tables, and that both engines agree"),
     "serve": (

@@ -114,17 +114,26 @@ class Sink:
 
     Live formats (txt without word times, jsonl) on standard output are printed event by event; everything
     else when the transcript is complete. `several`: more than one job shares standard output, so each is
-    named.
+    named. `whole`: text is printed when it is complete (which speaker says it may change until then).
     """
 
-    def __init__(self, job: Job, file_format: str, words: bool, several: bool, about: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        file_format: str,
+        words: bool,
+        several: bool,
+        about: dict[str, Any],
+        whole: bool = False,
+    ) -> None:
         self._job = job
         self._format = file_format
         self._words = words
         self._several = several
         self._about = about
         self._out: TextIO = sys.stdout
-        self._live = job.output is None and (file_format == "jsonl" or (file_format == "txt" and not words))
+        live_text = file_format == "txt" and not words and not whole
+        self._live = job.output is None and (file_format == "jsonl" or live_text)
         self._lines: list[str] = []
         self._printed = ""
 

@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile, PcmArray, PcmPipe
+from voxtral_edge.cli import speaker_options
 from voxtral_edge.cli.interrupt import Interruptible
 from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
 from voxtral_edge.cli.outputs import FORMATS, STDIN, Job, Sink, check_writable, plan_jobs
 from voxtral_edge.cli.progress import LONG_AUDIO_SECONDS, Progress
+from voxtral_edge.cli.speaker_options import SpeakerOptions
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, Engine, TranscriptBuilder, delay_tokens, load
 from voxtral_edge.errors import AudioFormatError, UsageError
 from voxtral_edge.hotwords import Hotwords, read_hotwords_option
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|WORDS",
         help="words to expect: a file, one `phrase` or `phrase :weight` per line, or a list with commas",
     )
+    speaker_options.add_arguments(parser)
     parser.add_argument(
         "--threads",
         type=int,
@@ -92,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
     for job in jobs:
         if job.output is not None:
             check_writable(job.output)
+    telling = speaker_options.read(args, len(jobs))
     readable = [job for job in jobs if _opens(job, alone=len(jobs) == 1)]
     if not readable:
         return EXIT_ERROR
@@ -102,9 +106,9 @@ def run(args: argparse.Namespace) -> int:
     failed = len(readable) < len(jobs)
     documents: list[dict[str, Any]] = []
     for job in readable:
-        sink = Sink(job, args.format, args.words, len(jobs) > 1, about)
+        sink = Sink(job, args.format, args.words, len(jobs) > 1, about, whole=telling is not None)
         try:
-            document, interrupted = _transcribe(engine, job, sink, args, hotwords)
+            document, interrupted = _transcribe(engine, job, sink, args, hotwords, telling)
         except AudioFormatError as error:
             if len(jobs) == 1:
                 raise
@@ -121,7 +125,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _transcribe(
-    engine: Engine, job: Job, sink: Sink, args: argparse.Namespace, hotwords: Hotwords
+    engine: Engine,
+    job: Job,
+    sink: Sink,
+    args: argparse.Namespace,
+    hotwords: Hotwords,
+    telling: SpeakerOptions | None,
 ) -> tuple[dict[str, Any] | None, bool]:
     """Transcribes one job. Returns the JSON document if the caller must print it, and whether Ctrl-C was
     pressed."""
@@ -131,7 +140,8 @@ def _transcribe(
     samples = 0
     sink.begin()
     progress = _progress(args, source, sink, job)
-    with engine.stream(args.delay_ms, hotwords) as stream, Interruptible() as interruptible:
+    diarizer = None if telling is None else telling.diarizer()
+    with engine.stream(args.delay_ms, hotwords, diarizer) as stream, Interruptible() as interruptible:
 
         def take(events: list[Any]) -> None:
             builder.take(events)
@@ -159,6 +169,8 @@ def _transcribe(
             _complain("warning", f"{job.label}: interrupted; {job.output} is not written")
             return None, True
         document = sink.finish(transcript)
+        if telling is not None:
+            telling.write_rttm(job, transcript.turns)
         for warning in source.warnings:
             _complain("warning", warning)
         return document, interruptible.interrupted

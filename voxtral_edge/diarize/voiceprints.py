@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral_edge.audio import PathLike, PcmArray, as_pcm, read_audio
+from voxtral_edge.cli.outputs import write_whole
 from voxtral_edge.diarize.clustering import Voice
 from voxtral_edge.diarize.embedder import SpeakerEmbedder
 from voxtral_edge.diarize.segments import Segmenter
@@ -78,6 +79,10 @@ class Voiceprints:
         self._voices[name] = voice
         return speech_s
 
+    def forget(self, name: str) -> None:
+        """Removes a voice; harmless if there is none of that name."""
+        self._voices.pop(_checked_name(name), None)
+
     def check(self, embedder_name: str) -> None:
         """UsageError unless the voiceprints were made with this embedder."""
         if embedder_name != self.embedder_name:
@@ -101,7 +106,7 @@ class Voiceprints:
                 for name, voice in self._voices.items()
             ],
         }
-        Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_whole(Path(path), json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: PathLike) -> Voiceprints:
