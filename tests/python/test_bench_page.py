@@ -110,6 +110,15 @@ def test_the_verdict_follows_from_the_figures(changes: dict[str, Any], style: st
     assert page.verdict(result)[0] == style and words in page.verdict(result)[1]
 
 
+@pytest.mark.parametrize(("slope", "style"), [(0.001, "fair"), (0.3, "bad")])
+def test_catching_up_is_judged_by_its_backlog(slope: float, style: str) -> None:
+    backlog = {"p95": 0.3, "max": 0.4, "final": 0.1, "slope": slope}
+    result = made_up(
+        np.full(100, 80.5), rtf=1.006, deadline_miss_rate=1.0, catch_up=True, mode="paced", backlog_s=backlog
+    )
+    assert page.verdict(result)[0] == style
+
+
 def test_a_long_tail_is_not_called_good() -> None:
     values = np.full(1000, 40.0)
     values[::20] = 300.0

@@ -12,6 +12,9 @@ from voxtral_edge.bench import charts, markdown
 from voxtral_edge.bench.markdown import number
 
 Result = Mapping[str, Any]
+# A backlog that grows by less than this many seconds per second counts as steady: over a minute it is less than
+# the spread of a feed of several steps.
+_STEADY_SLOPE = 0.02
 _STYLE = Path(__file__).with_name("page.css")
 
 
@@ -59,6 +62,9 @@ def verdict(result: Result) -> tuple[str, str]:
         if result["rtf"] < 1:
             return "good", f"Transcribes {result['rtfx']:.1f} times faster than real time."
         return "bad", f"Takes {result['rtf']:.1f} times as long as the recording."
+    backlog = result["backlog_s"]
+    if result["catch_up"] and result["deadline_miss_rate"] > 0 and backlog["slope"] < _STEADY_SLOPE:
+        return "fair", f"Keeps up by sharing passes between steps: at most {backlog['max']:.2f} s behind."
     if result["rtf"] > 1:
         return "bad", f"Falls behind: a second of speech takes {result['rtf']:.2f} s of work."
     if result["step_ms"]["p99"] <= result["deadline_ms"]:
@@ -76,7 +82,7 @@ def _header(result: Result) -> str:
     threads = result["threads"]
     about = (
         f"{result['precision']} · {result['isa']} · {threads} thread{'s' if threads != 1 else ''} · "
-        f"{result['mode']} · attention windows {result['kv']}"
+        f"{result['mode']}{', catching up' if result['catch_up'] else ''} · attention windows {result['kv']}"
     )
     warnings = []
     if result["package"]["random_weights"]:
