@@ -49,7 +49,7 @@ class LevelMeter:
     """Loudness of what was heard, and when there was last anything louder than the background.
 
     The background follows the quietest frames: down at once, up by 3 dB per second, so that a fan that starts
-    is background after some seconds. Sound is what exceeds it by `margin_db` and lies above -70 dBFS.
+    is background after some seconds. Sound is what exceeds it by `margin_db`.
 
     level_db      root mean square of the last piece, dBFS (0 is full scale; -120 at most below)
     last_sound_s  end of the last 20 ms frame with sound, in seconds of heard audio; 0.0 before any
@@ -59,7 +59,7 @@ class LevelMeter:
         self.margin_db = margin_db
         self.level_db = -120.0
         self.last_sound_s = 0.0
-        self._floor_db: float | None = None
+        self._floor_db = SILENCE_DB
         self._heard_samples = 0
         self._rest = np.zeros(0, dtype=np.float32)
 
@@ -84,11 +84,9 @@ class LevelMeter:
             self._judge(_db(float(power)))
 
     def _judge(self, level_db: float) -> None:
-        if self._floor_db is None or level_db < self._floor_db:
-            self._floor_db = max(level_db, SILENCE_DB - 20)
-        else:
-            self._floor_db += 3.0 * _FRAME_SAMPLES / SAMPLE_RATE_HZ
-        if level_db > max(SILENCE_DB, self._floor_db + self.margin_db):
+        self._floor_db += 3.0 * _FRAME_SAMPLES / SAMPLE_RATE_HZ
+        self._floor_db = max(SILENCE_DB, min(self._floor_db, level_db))
+        if level_db > self._floor_db + self.margin_db:
             self.last_sound_s = self.heard_s
 
 

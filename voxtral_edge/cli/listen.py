@@ -182,9 +182,10 @@ class _Session:
 
     def summary(self) -> str:
         status = self._last.status
+        if not self._tokens:
+            return "heard nothing"
         parts = [f"heard {clock(status.heard_s)}", f"worst lag {self._worst_lag_s:.2f} s"]
-        if self._tokens:
-            parts.append(f"{self._busy_ms / self._tokens:.1f} ms per 80 ms step")
+        parts.append(f"{self._busy_ms / self._tokens:.1f} ms per 80 ms step")
         if status.dropped_s:
             parts.append(f"dropped {status.dropped_s:.2f} s")
         if status.overruns:

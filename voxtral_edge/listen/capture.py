@@ -65,6 +65,7 @@ class Capture:
         self._pending = np.zeros(0, dtype=np.float32)
         self._given = 0
         self._closed = False
+        self._overrun: OverrunError | None = None  # raised once what came before it has been read
 
     @property
     def waiting_s(self) -> float:
@@ -101,6 +102,10 @@ class Capture:
             whole = min(len(self._pending) // TOKEN_SAMPLES, most_tokens) * TOKEN_SAMPLES
             if whole:
                 return self._give(whole)
+            if self._overrun is not None:
+                if len(self._pending):
+                    return self._give(len(self._pending))
+                raise self._overrun
             if ended and not len(self._ring):
                 return self._last()
             left = deadline - time.monotonic()
@@ -115,7 +120,7 @@ class Capture:
             self._skip(math.floor(surplus_s / TOKEN_S) * self._frame)
         self._note_losses()
         wanted = most_tokens * TOKEN_SAMPLES - len(self._pending)
-        while wanted > 0 and len(self._ring):
+        while wanted > 0 and len(self._ring) and self._overrun is None:
             taken = self._ring.read(max(1, wanted * self.source.rate_hz // SAMPLE_RATE_HZ))
             samples = taken if self._resampler is None else self._resampler.resample_chunk(taken, last=False)
             self._pending = np.concatenate([self._pending, samples])
@@ -131,10 +136,11 @@ class Capture:
     def _note_losses(self) -> None:
         while lost := self._ring.take_loss():
             if self.backlog.policy == "keep":
-                raise OverrunError(
+                self._overrun = OverrunError(
                     f"{self.source.name}: {self.backlog.limit_s:.0f} s of audio wait, the limit; this machine is too "
                     "slow for the model: use a smaller precision, a longer backlog, or skip what it cannot follow"
                 )
+                return
             self._gap(lost / self.source.rate_hz)
 
     def _gap(self, seconds: float) -> None:

@@ -32,9 +32,8 @@ class Microphone:
         try:
             self._info = self._sounddevice.query_devices(device, "input")
         except (ValueError, self._sounddevice.PortAudioError) as error:
-            raise DeviceError(
-                f"no input device {device!r} ({error}); see voxtral-edge listen --list"
-            ) from error
+            which = "no default input device" if device is None else f"no input device {device!r}"
+            raise DeviceError(f"{which} ({error}); see voxtral-edge listen --list") from error
         self._device = self._info.get("index", device)
         self.name = str(self._info["name"])
         self.rate_hz = self._usable_rate()
