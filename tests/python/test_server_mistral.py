@@ -188,7 +188,8 @@ def test_words_and_steps_on_request(server: RunningServer) -> None:
 @pytest.mark.parametrize(
     ("session", "code"),
     [
-        ({"diarize": True}, 422),
+        ({"diarize": "yes"}, 400),
+        ({"speaker_references": {"Ann": "AAAA"}}, 422),
         ({"turn_detection": {"min_silence_ms": 500}}, 422),
         ({"target_streaming_delay_ms": 481}, 400),
         ({"target_streaming_delay_ms": "480"}, 400),

@@ -109,7 +109,6 @@ def post(
 @pytest.mark.parametrize(
     ("fields", "param", "status"),
     [
-        ({"response_format": "diarized_json"}, "response_format", 400),
         ({"response_format": "xml"}, "response_format", 400),
         ({"model": "gpt-9"}, "model", 404),
         ({"junk": "1"}, "junk", 400),

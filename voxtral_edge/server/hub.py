@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+from typing import TYPE_CHECKING
 
 from voxtral_edge.audio import SAMPLE_RATE_HZ
 from voxtral_edge.engine import DEFAULT_DELAY_MS, Engine, delay_tokens, read_manifest
@@ -15,6 +16,9 @@ from voxtral_edge.server.metrics import Metrics
 from voxtral_edge.server.patience import within
 from voxtral_edge.server.scheduler import Scheduler
 from voxtral_edge.server.session import Session
+
+if TYPE_CHECKING:
+    from voxtral_edge.diarize import SpeakerEmbedder
 
 log = logging.getLogger("voxtral_edge.server")
 
@@ -60,6 +64,8 @@ class Hub:
         self.model_names = tuple(dict.fromkeys([engine.name, *hub_id, *aliases]))
         self.languages = languages or _KNOWN_LANGUAGES.get(engine.name, VOXTRAL_LANGUAGES)
         self._sessions: dict[str, str] = {}
+        self._embedder: SpeakerEmbedder | None = None
+        self._embedding = asyncio.Lock()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -110,6 +116,17 @@ class Hub:
         """Phrases encoded for the model, away from the event loop: a thousand take a while. UsageError for
         phrases that cannot be used."""
         return await asyncio.to_thread(self.engine.hotwords, phrases)
+
+    async def embedder(self) -> SpeakerEmbedder:
+        """The model of voices, loaded on first use. DeviceError without onnxruntime."""
+        async with self._embedding:
+            if self._embedder is not None:
+                return self._embedder
+            from voxtral_edge.diarize import OnnxEmbedder
+
+            made = await asyncio.to_thread(OnnxEmbedder)
+            self._embedder = made
+            return made
 
     async def drain(self, timeout_s: float) -> bool:
         """Refuses new sessions and waits for the open ones to say their last words; whether all did in

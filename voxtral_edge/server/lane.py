@@ -45,6 +45,7 @@ class Step:
     utterance         counts restarts
     heard_s           audio of this utterance that the model has been given, in seconds
     seconds           how long the pass took, for all lanes together
+    flushed           silence was inserted to bring out the words behind the delay
     finished          the utterance is complete: no more events until a restart
     failure           the lane is dead
     """
@@ -55,6 +56,7 @@ class Step:
     utterance: int = 0
     heard_s: float = 0.0
     seconds: float = 0.0
+    flushed: bool = False
     finished: bool = False
     failure: Failure | None = None
 

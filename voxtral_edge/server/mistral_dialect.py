@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from voxtral_edge.engine import delay_tokens
+from voxtral_edge.engine import TOKEN_MS, delay_tokens
 from voxtral_edge.results import Segment
 from voxtral_edge.server.connection import Connection, DialectError, decode_audio
 from voxtral_edge.server.hub import Hub
@@ -20,6 +20,7 @@ from voxtral_edge.server.mistral_session import MistralSettings, updated
 from voxtral_edge.server.segments import SegmentBuilder
 from voxtral_edge.server.session import Session, Update
 from voxtral_edge.server.socket import JsonSocket
+from voxtral_edge.server.speakers import SpeakerTracker
 
 EXTRA_EVENTS = ("words", "steps")
 # Mistral's errors carry a number; these are HTTP's for the same reasons.
@@ -41,6 +42,7 @@ class MistralConnection(Connection):
         self._text = ""
         self._segments: list[dict[str, Any]] = []
         self._builder = SegmentBuilder()
+        self._speakers: SpeakerTracker | None = None
 
     async def send_created(self) -> None:
         """The greeting."""
@@ -69,6 +71,10 @@ class MistralConnection(Connection):
         self.session.configure(
             delay_tokens=delay_tokens(settings.delay_ms), decoder=settings.decoder(), hotwords=hotwords
         )
+        self._speakers = None
+        if settings.diarize:
+            self._speakers = SpeakerTracker(await self.hub.embedder(), self.session.delay_ms // TOKEN_MS)
+            self.session.on_audio = self._speakers.hear
         self._settings = settings
         await self._send_session("session.updated")
 
@@ -90,6 +96,8 @@ class MistralConnection(Connection):
         if update.text:
             self._text += update.text
             await self.socket.send({"type": "transcription.text.delta", "text": update.text})
+        if self._speakers is not None:
+            update.words = await self._speakers.label(update)
         segments = self._builder.add(update.text, update.words, update.marks)
         if update.finished:
             segments += self._builder.finish(update.heard_s)
@@ -123,11 +131,21 @@ class MistralConnection(Connection):
             )
 
     async def _send_segment(self, segment: Segment) -> None:
-        values = {"text": segment.text, "start": round(segment.start, 3), "end": round(segment.end, 3)}
+        values: dict[str, Any] = {
+            "text": segment.text,
+            "start": round(segment.start, 3),
+            "end": round(segment.end, 3),
+        }
+        if segment.speaker is not None:
+            values["speaker_id"] = segment.speaker
         self._segments.append({"type": "transcription_segment", **values})
         await self.socket.send({"type": "transcription.segment", **values})
 
     async def _send_done(self, update: Update) -> None:
+        if self._speakers is not None:  # what was sent before was what was known then
+            spans = [(segment["start"], segment["end"]) for segment in self._segments]
+            for segment, speaker in zip(self._segments, self._speakers.final_speakers(spans), strict=True):
+                segment["speaker_id"] = speaker
         prompt, completion = self.session.prompt_tokens, update.generated_tokens
         await self.socket.send(
             {

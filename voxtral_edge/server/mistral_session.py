@@ -21,8 +21,7 @@ _FIELDS = (
 )
 # Features of Mistral's own service that this model and server do not have. Off values are accepted.
 _ABSENT = {
-    "diarize": "speakers are not told apart",
-    "speaker_references": "speakers are not told apart",
+    "speaker_references": "voices cannot be enrolled over this protocol",
     "turn_detection": "there is no semantic model of turns",
 }
 
@@ -36,6 +35,7 @@ class MistralSettings:
     delay_ms: int = 480
     language: str | None = None
     context_bias: tuple[str, ...] = ()
+    diarize: bool = False
 
     def decoder(self) -> PcmDecoder:
         """A decoder for the format."""
@@ -51,6 +51,8 @@ class MistralSettings:
         }
         if self.language is not None:
             shown["language"] = self.language
+        if self.diarize:
+            shown["diarize"] = True
         if self.context_bias:
             shown["context_bias"] = list(self.context_bias)
         return shown
@@ -82,6 +84,11 @@ def updated(settings: MistralSettings, session: Any) -> MistralSettings:
         if not isinstance(language, str) or len(language) > 16:
             raise DialectError("invalid_value", "language must be a code such as en")
         settings = replace(settings, language=language)
+    diarize = session.get("diarize")
+    if diarize is not None:
+        if not isinstance(diarize, bool):
+            raise DialectError("invalid_value", "diarize must be true or false")
+        settings = replace(settings, diarize=diarize)
     phrases = session.get("context_bias")
     if phrases is not None:
         if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):

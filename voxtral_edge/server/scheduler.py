@@ -224,6 +224,7 @@ class Scheduler:
             utterance=lane.utterance,
             heard_s=lane.heard_samples / SAMPLE_RATE_HZ,
             seconds=seconds,
+            flushed=mark is Mark.FLUSH,
             finished=mark is Mark.FINISH,
         )
 

@@ -20,7 +20,9 @@ class SegmentBuilder:
     def add(self, text: str, words: Sequence[WordEvent], marks: Sequence[SegmentEvent]) -> list[Segment]:
         """Takes what became known and returns the segments that are final now."""
         self._text += text
-        self._words += [Word(word.text, word.start, word.end, word.probability) for word in words]
+        self._words += [
+            Word(word.text, word.start, word.end, word.probability, word.speaker) for word in words
+        ]
         self._marks += [mark.time for mark in marks]
         if not words:
             return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from voxtral_edge.audio import SAMPLE_RATE_HZ, PcmArray
@@ -27,6 +27,7 @@ class Update:
     words, marks  finished words; ends of segments that the model marked
     first_token, generated_tokens   tokens of the utterance before and after
     heard_s      audio the model has been given; step_s, seconds of the last pass
+    flushed      its last pass was a flush
     finished     the utterance is complete
     failure      the session is dead
     """
@@ -39,6 +40,7 @@ class Update:
     generated_tokens: int = 0
     heard_s: float = 0.0
     step_s: float = 0.0
+    flushed: bool = False
     finished: bool = False
     failure: Failure | None = None
 
@@ -48,7 +50,7 @@ class Update:
             self._add_event(event)
         self.generated_tokens, self.heard_s = step.generated_tokens, step.heard_s
         self.step_s = step.seconds / max(1, step.generated_tokens - step.first_token)
-        self.finished, self.failure = step.finished, step.failure
+        self.flushed, self.finished, self.failure = step.flushed, step.finished, step.failure
 
     def _add_event(self, event: Event) -> None:
         if isinstance(event, TextEvent):
@@ -68,11 +70,17 @@ class Session:
     """
 
     def __init__(
-        self, name: str, scheduler: Scheduler, queued_samples: int, left_pad_tokens: int, on_close: object
+        self,
+        name: str,
+        scheduler: Scheduler,
+        queued_samples: int,
+        left_pad_tokens: int,
+        on_close: Callable[[Session], None],
     ) -> None:
         self.name = name
         self.decoder = PcmDecoder()
         self.audio_s = 0.0
+        self.on_audio: Callable[[PcmArray], None] | None = None  # hears what the model hears, in order
         self.closed = False
         self._scheduler = scheduler
         self._queued_samples = queued_samples
@@ -145,6 +153,8 @@ class Session:
         lane = self._open_lane()
         self._fresh = False
         self.audio_s += len(pcm) / SAMPLE_RATE_HZ
+        if self.on_audio is not None:
+            self.on_audio(pcm)
         self._scheduler.put(lane, pcm)
         while lane.queued_samples > self._queued_samples and not self.closed and not lane.closed:
             self._room.clear()
@@ -169,7 +179,10 @@ class Session:
         self._unfinished += 1
         self._utterance += 1
         self._fresh = True
-        self._scheduler.put(lane, self.decoder.drain(), Mark.FINISH, Mark.RESTART)
+        tail = self.decoder.drain()
+        if self.on_audio is not None:
+            self.on_audio(tail)
+        self._scheduler.put(lane, tail, Mark.FINISH, Mark.RESTART)
 
     def drop_utterance(self) -> None:
         """Forgets what was sent since the last `finish`: no further update of it comes."""
@@ -203,8 +216,7 @@ class Session:
         self._steps.clear()
         self._arrived.set()
         self._room.set()
-        if callable(self._on_close):
-            self._on_close(self)
+        self._on_close(self)
 
     def _open_lane(self) -> Lane:
         if self._lane is None:
@@ -242,7 +254,7 @@ class Session:
             update.add(step)
             if step.finished:
                 self._unfinished -= 1
-            if step.finished or step.failure:
+            if step.finished or step.flushed or step.failure:
                 break
         if events and self._lane is not None:
             self._scheduler.taken(self._lane, events)

@@ -12,8 +12,8 @@ from voxtral_edge.errors import UsageError
 from voxtral_edge.server.errors import RequestError
 from voxtral_edge.server.hub import Hub
 
-FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
-_STREAM_FORMATS = ("json", "text")
+FORMATS = ("json", "text", "srt", "vtt", "verbose_json", "diarized_json")
+_STREAM_FORMATS = ("json", "text", "diarized_json")
 _GRANULARITIES = ("word", "segment")
 _TRUE, _FALSE = ("true", "1"), ("false", "0", "")
 
@@ -22,8 +22,8 @@ _WITHOUT_EFFECT = {
     "prompt": "the model takes no prompt",
     "languages": "the model finds the language itself",
     "include": "log probabilities of tokens are not available; verbose_json has a probability per word",
-    "known_speaker_names": "speakers are not told apart",
-    "known_speaker_references": "speakers are not told apart",
+    "known_speaker_names": "voices cannot be enrolled over this interface",
+    "known_speaker_references": "voices cannot be enrolled over this interface",
 }
 
 
@@ -56,7 +56,9 @@ def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
     response_format = _response_format(fields.text("response_format") or "json")
     stream = fields.boolean("stream")
     if stream and response_format not in _STREAM_FORMATS:
-        raise RequestError(400, "stream=true goes with response_format json or text", param="response_format")
+        raise RequestError(
+            400, "stream=true goes with response_format json, text or diarized_json", param="response_format"
+        )
     granularities = frozenset(fields.list("timestamp_granularities", _GRANULARITIES))
     if granularities and response_format != "verbose_json":
         raise RequestError(
@@ -82,12 +84,6 @@ def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
 
 
 def _response_format(name: str) -> str:
-    if name == "diarized_json":
-        raise RequestError(
-            400,
-            "diarized_json is not available: this server does not tell speakers apart",
-            param="response_format",
-        )
     if name not in FORMATS:
         raise RequestError(
             400, f"response_format {name[:40]!r}: choose one of {', '.join(FORMATS)}", param="response_format"

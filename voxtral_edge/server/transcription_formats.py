@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from voxtral_edge.formats import to_srt, to_vtt
 from voxtral_edge.results import Segment, Transcript
+from voxtral_edge.server.speakers import letter
 from voxtral_edge.server.transcription_form import TranscriptionRequest
 
 
@@ -23,6 +24,8 @@ def respond(request: TranscriptionRequest, transcript: Transcript) -> Response:
         return PlainTextResponse(to_vtt(transcript), media_type="text/vtt")
     if request.response_format == "verbose_json":
         return JSONResponse(_verbose(request, transcript))
+    if request.response_format == "diarized_json":
+        return JSONResponse(_diarized(transcript))
     return JSONResponse({"text": transcript.text, "usage": duration_usage(transcript.duration_s)})
 
 
@@ -38,6 +41,31 @@ def token_usage(prompt_tokens: int, generated_tokens: int) -> dict[str, Any]:
         "input_tokens": prompt_tokens,
         "output_tokens": generated_tokens,
         "total_tokens": prompt_tokens + generated_tokens,
+    }
+
+
+def speaker_segments(transcript: Transcript) -> list[dict[str, Any]]:
+    """OpenAI's segments with speakers, which are also its streaming events."""
+    return [
+        {
+            "type": "transcript.text.segment",
+            "id": f"seg_{number}",
+            "start": round(segment.start, 3),
+            "end": round(segment.end, 3),
+            "text": segment.text,
+            "speaker": letter(segment.speaker),
+        }
+        for number, segment in enumerate(transcript.segments)
+    ]
+
+
+def _diarized(transcript: Transcript) -> dict[str, Any]:
+    return {
+        "task": "transcribe",
+        "duration": round(transcript.duration_s, 3),
+        "text": transcript.text,
+        "segments": speaker_segments(transcript),
+        "usage": duration_usage(transcript.duration_s),
     }
 
 

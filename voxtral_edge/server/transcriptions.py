@@ -14,15 +14,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from voxtral_edge.errors import AudioFormatError, UsageError
+from voxtral_edge.errors import AudioFormatError, DeviceError, UsageError
 from voxtral_edge.hotwords import Hotwords
 from voxtral_edge.results import Transcript, Word, segments_from_words
 from voxtral_edge.server.errors import RequestError, error_response
 from voxtral_edge.server.event_stream import EventStream
 from voxtral_edge.server.hub import BusyError, Hub
 from voxtral_edge.server.session import Session, Update
+from voxtral_edge.server.speakers import FileSpeakers
 from voxtral_edge.server.transcription_form import read_form
-from voxtral_edge.server.transcription_formats import respond, token_usage
+from voxtral_edge.server.transcription_formats import respond, speaker_segments, token_usage
 from voxtral_edge.server.upload import UploadedAudio, read_multipart, store
 
 log = logging.getLogger("voxtral_edge.server")
@@ -68,7 +69,8 @@ async def _serve(request: Request, hub: Hub) -> Response:
         path = await run_in_threadpool(store, asked.file, stack)
         file = await run_in_threadpool(UploadedAudio, path, asked.file.filename or "file")
         stack.callback(file.close)
-        job = _Job(hub, session, file)
+        speakers = await _speakers(hub) if asked.response_format == "diarized_json" else None
+        job = _Job(hub, session, file, speakers)
         if asked.stream:
             # The response runs after this function has returned; it closes everything when it ends.
             return EventStream(_stream_body(job), hub.limits.send_s, stack.pop_all())
@@ -78,10 +80,13 @@ async def _serve(request: Request, hub: Hub) -> Response:
 class _Job:
     """One file through one session."""
 
-    def __init__(self, hub: Hub, session: Session, file: UploadedAudio) -> None:
+    def __init__(
+        self, hub: Hub, session: Session, file: UploadedAudio, speakers: FileSpeakers | None
+    ) -> None:
         self._hub = hub
         self.session = session
         self._file = file
+        self.speakers = speakers
         self.generated_tokens = 0
 
     async def run(self, on_text: OnText | None = None) -> Transcript:
@@ -103,6 +108,8 @@ class _Job:
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
+        if self.speakers is not None:
+            words = await run_in_threadpool(self.speakers.label, words)
         segments = segments_from_words(words, text, marks, heard_s)
         return Transcript(text, words, segments, [], heard_s, None, self._file.warnings)
 
@@ -142,11 +149,20 @@ class _Job:
     async def _feed(self) -> None:
         while (block := await run_in_threadpool(self._file.read)) is not None:
             await self.session.send_pcm(block)
+            if self.speakers is not None:
+                await run_in_threadpool(self.speakers.feed, block)
         self.session.finish()
 
 
 class _SessionFailedError(Exception):
     """The scheduler gave the session up."""
+
+
+async def _speakers(hub: Hub) -> FileSpeakers:
+    try:
+        return FileSpeakers(await hub.embedder())
+    except DeviceError as error:
+        raise RequestError(400, str(error), param="response_format") from None
 
 
 async def _hotwords(hub: Hub, keywords: tuple[str, ...]) -> Hotwords:
@@ -157,7 +173,9 @@ async def _hotwords(hub: Hub, keywords: tuple[str, ...]) -> Hotwords:
 
 
 def _stream_body(job: _Job) -> Callable[[Callable[[dict[str, Any]], Awaitable[None]]], Awaitable[None]]:
-    """OpenAI's events: transcript.text.delta …, transcript.text.done; or error."""
+    """OpenAI's events: transcript.text.delta …, with speakers transcript.text.segment …, then
+    transcript.text.done; or error. Speakers are final only when all has been heard, so the segments come
+    last."""
 
     async def body(emit: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
         async def on_text(text: str) -> None:
@@ -169,6 +187,9 @@ def _stream_body(job: _Job) -> Callable[[Callable[[dict[str, Any]], Awaitable[No
             code = getattr(error, "code", None) or "internal_error"
             await emit({"type": "error", "error": {"message": str(error), "code": code}})
             return
+        if job.speakers is not None:
+            for segment in speaker_segments(transcript):
+                await emit(segment)
         usage = token_usage(job.session.prompt_tokens, job.generated_tokens)
         await emit({"type": "transcript.text.done", "text": transcript.text, "usage": usage})
 
