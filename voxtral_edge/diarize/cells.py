@@ -43,6 +43,23 @@ def thinned(cells: Sequence[Cell]) -> list[Cell]:
     return chosen
 
 
+def one_voice(cells: Sequence[Cell], windows: Sequence[Cell]) -> list[Cell]:
+    """Those windows in which, as far as is known, one speaker talks: the vector of two voices is like both, and
+    would make them one. `windows` are some of `cells`, in order."""
+    result: list[Cell] = []
+    index = 0
+    for window in windows:
+        while cells[index] is not window:
+            index += 1
+        at, labels = index, set()
+        while at >= 0 and cells[at].end > window.window_start:
+            labels.add(cells[at].label)
+            at -= 1
+        if len(labels - {-1}) <= 1:
+            result.append(window)
+    return result
+
+
 def cell_scores(cells: Sequence[Cell], directions: NDArray[np.float64]) -> NDArray[np.float64]:
     """How much each cell sounds like each voice, float64 [cells, voices]: the mean cosine of the windows over it, with
     windows that are centred on it counting most. Cells without a window score 0 for everyone."""

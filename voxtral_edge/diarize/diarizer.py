@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral_edge.audio import as_pcm
-from voxtral_edge.diarize.cells import Cell, cell_scores, thinned
+from voxtral_edge.diarize.cells import Cell, cell_scores, one_voice, thinned
 from voxtral_edge.diarize.clustering import group_windows
 from voxtral_edge.diarize.embedder import OnnxEmbedder, SpeakerEmbedder
 from voxtral_edge.diarize.segments import FRAMES_PER_SECOND, Piece, Segmenter, seconds_of
@@ -88,7 +88,9 @@ class OnlineDiarizer:
         events: list[SpeakerEvent] = []
         for piece in self._segmenter.finish():
             self._take(piece, events)
-        if self._cells:
+        for _ in range(
+            2 if self._cells else 0
+        ):  # the second time without windows that the first found to be mixed
             self._cluster(listening=False)
             self._label()
         self._freeze(self._segmenter.frames + 1, events)
@@ -138,7 +140,7 @@ class OnlineDiarizer:
         long = [
             cell for cell in heard if cell.window_seconds >= (least if cell.end <= recent_from else least / 2)
         ]
-        windows = thinned(long or heard)
+        windows = thinned(one_voice(self._cells, long) or long or heard)
         if not windows:
             return
         vectors = np.stack([cell.vector for cell in windows if cell.vector is not None])

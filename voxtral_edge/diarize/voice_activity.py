@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 FRAME_SAMPLES = 160
 FRAMES_PER_SECOND = 100
 
-# Speech must stand this far above the floor (dB): a quarter of the range between floor and recent peak, within these
+# Speech must stand this far above the floor (dB): a fifth of the range between floor and recent peak, within these
 # limits. A quiet room has 50 dB of range and breaths 20 dB above its floor, a noisy street has 15.
 MIN_RISE_DB = 6.0
 MAX_RISE_DB = 12.0
-RANGE_SHARE = 0.25
+RANGE_SHARE = 0.2
 # Levels below this are silence whatever the floor is (16-bit dither is at -96 dBFS, a quiet microphone at -65).
 LOWEST_SPEECH_DB = -65.0
 # Until the first second has been heard, the floor is at most this: a recording may begin in the middle of a word.
