@@ -68,6 +68,9 @@ def test_command_line_examples_run(line: str) -> None:
 @pytest.mark.parametrize("line", commands("The real model"))
 def test_commands_for_the_real_model_are_valid(line: str) -> None:
     program, *arguments = shlex.split(line)
+    if program == "pip":
+        assert arguments == ["install", ".[export]"]
+        return
     assert program == "voxtral-edge"
     assert build_parser(arguments).parse_args(arguments).command == arguments[0]
 
