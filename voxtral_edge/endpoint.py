@@ -164,7 +164,7 @@ class CaptionBuilder:
             if isinstance(event, TextEvent):
                 self._text += event.text
             elif isinstance(event, WordEvent):
-                self._words.append(Word(event.text, event.start, event.end, event.probability))
+                self._words.append(Word(event.text, event.start, event.end, event.probability, event.speaker))
                 new_words = True
             elif isinstance(event, SegmentEvent):
                 self._marks.append(event.time)

@@ -187,4 +187,4 @@ class Listener:
 
 
 def _caption(segment: Segment) -> CaptionEvent:
-    return CaptionEvent(segment.text, segment.start, segment.end, segment.words)
+    return CaptionEvent(segment.text, segment.start, segment.end, segment.words, segment.speaker)

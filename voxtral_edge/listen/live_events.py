@@ -13,13 +13,15 @@ from voxtral_edge.results import Word
 class CaptionEvent:
     """A stretch of text is complete and can be shown as one subtitle: the utterance ended, or a line was
     full.
-    Times in seconds of the recording."""
+    Times in seconds of the recording;
+    `speaker` where speakers are told apart."""
 
     type: ClassVar[str] = "caption"
     text: str
     start: float
     end: float
     words: tuple[Word, ...] = ()
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
