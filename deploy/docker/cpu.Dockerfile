@@ -11,12 +11,12 @@ RUN apt-get update \
 WORKDIR /source
 COPY . .
 # One binary holds the kernels of every instruction set and picks at start: no -march=native here.
-RUN --mount=type=cache,target=/root/.cache/pip pip wheel --wheel-dir /wheels ".[server]"
+RUN --mount=type=cache,target=/root/.cache/pip pip wheel --wheel-dir /wheels ".[server,diarize]"
 
 FROM python:3.12-slim-bookworm
 # libsndfile comes inside the soundfile wheel; nothing else is needed from Debian.
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links /wheels "voxtral-edge[server]" \
+    pip install --no-cache-dir --no-index --find-links /wheels "voxtral-edge[server,diarize]" \
  && useradd --system --uid 10001 --no-create-home voxtral
 USER 10001
 WORKDIR /tmp

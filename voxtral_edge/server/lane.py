@@ -77,6 +77,7 @@ class Lane:
     queued_samples: int = 0
     queued_marks: int = 0
     waiting_events: int = 0  # delivered, not yet taken by the client's side
+    worked_at: float = 0.0  # time.monotonic() of the last piece of work
     marks_from: float = 0.0  # time.monotonic() before which no mark runs while other lanes are open
     closed: bool = False
     stream: Any = None

@@ -1,0 +1,76 @@
+"""https and wss with a certificate of our own making."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from front_door import run_cli, start_cli
+from server_testing import WAIT_S, connected, expected_text, pcm16, vllm_utterance
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    subprocess.run(
+        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1", *files],
+        check=True,
+        capture_output=True,
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_encrypted(certificate: tuple[Path, Path]) -> None:
+    cert, key = certificate
+    process = start_cli("serve", "--port", "0", "--tls-cert", cert, "--tls-key", key)
+    try:
+        assert process.stderr is not None
+        found = None
+        while found is None:
+            line = process.stderr.readline()
+            assert line, "the server did not start"
+            found = re.search(rb"https://127\.0\.0\.1:(\d+)", line)
+        port = int(found.group(1))
+        trust = ssl.create_default_context(cafile=str(cert))
+        assert httpx.get(f"https://127.0.0.1:{port}/health", verify=trust, timeout=WAIT_S).status_code == 200
+
+        async def talk() -> str:
+            async with connected(f"wss://127.0.0.1:{port}/v1/realtime", ssl=trust) as client:
+                await client.receive()
+                return (await vllm_utterance(client, pcm16("pin.ogg").tobytes()))[-1]["text"]
+
+        assert asyncio.run(talk()) == expected_text(pcm16("pin.ogg"))
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tls-cert", "missing.pem"], "belong together"),
+        (["--tls-cert", "missing.pem", "--tls-key", "missing.pem"], "cannot be read"),
+        (["--sessions", "0"], "--sessions"),
+        (["--upload-mib", "-1"], "--upload-mib"),
+        (["--wyoming", "nonsense"], "HOST:PORT"),
+        (["--wyoming", "127.0.0.1:99999"], "HOST:PORT"),
+        (["--delay-ms", "481"], "481"),
+        (["--host", "not.a.host.invalid", "--insecure"], "cannot listen"),
+        (["--token-file", "missing"], "cannot be read"),
+    ],
+)
+def test_wrong_options(arguments: list[str], words: str) -> None:
+    """Exit code 2 and one line, before a model is loaded."""
+    code, out, err = run_cli("serve", "--port", "0", *arguments, env={"VOXTRAL_EDGE_TOKEN": ""})
+    assert code == 2 and out == ""
+    assert words in err and len(err.splitlines()) == 1, err
