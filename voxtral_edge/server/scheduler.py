@@ -21,10 +21,11 @@ log = logging.getLogger("voxtral_edge.server")
 
 SAMPLES_PER_TOKEN = 1280
 # A lone stream that is behind catches up in batches, which read the weights once for many tokens. As soon as
-# several are open, each round takes one token (80 ms) of each: a file must not hold up a microphone for eight
-# steps.
+# several are active, each round takes one token (80 ms) of each: a file must not hold up a microphone for
+# eight steps.
 ALONE_SAMPLES = 8 * SAMPLES_PER_TOKEN
 SHARED_SAMPLES = SAMPLES_PER_TOKEN
+RECENT_S = 2.0
 # The end of an utterance runs the padding, some twenty tokens, in one pass. A client that ends utterance
 # after utterance may have this part of the time; with other sessions open, its next end waits.
 MARK_SHARE = 0.1
@@ -137,7 +138,9 @@ class Scheduler:
         work: list[Work] = []
         failed: list[tuple[Lane, Exception]] = []
         wait_s: float | None = None
-        alone = len(self._lanes) == 1
+        # A lane that has just had audio will soon have more; one that has paused must not slow down a file.
+        active = sum(bool(lane.queue) or now - lane.worked_at < RECENT_S for lane in self._lanes)
+        alone = active <= 1
         most = ALONE_SAMPLES if alone else SHARED_SAMPLES
         for lane in self._lanes:
             due_in = lane.due_in(now, alone)
@@ -146,6 +149,7 @@ class Scheduler:
             if due_in > 0:
                 wait_s = due_in if wait_s is None else min(wait_s, due_in)
                 continue
+            lane.worked_at = now
             try:
                 work.append((lane, *lane.take(most)))
             except Exception as error:
