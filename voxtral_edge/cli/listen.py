@@ -69,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|WORDS",
         help="words to expect: a file, one `phrase` or `phrase :weight` per line, or a list with commas",
     )
+    add(
+        "--speakers",
+        metavar="auto|N",
+        help="tell speakers apart; N is the largest number there can be (needs onnxruntime)",
+    )
     where = parser.add_argument_group("where the sound comes from")
     where.add_argument("--list", action="store_true", help="list the input devices and end")
     where.add_argument(
@@ -147,19 +152,27 @@ def run(args: argparse.Namespace) -> int:
     if args.silence is not None:
         rules = (DEFAULT_RULES[0], EndpointRule(args.silence, needs_text=True), DEFAULT_RULES[2])
     hotwords = [] if args.hotwords is None else read_hotwords_option(args.hotwords)
+    if args.speakers is not None:
+        from voxtral_edge.diarize import parse_speakers
+
+        parse_speakers(args.speakers)
     source = _source(args)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     engine = load(args.model, args.engine, args.threads)
-    listener = Listener(engine, source, args.delay_ms, hotwords, backlog, rules, limits=limits)
+    listener = Listener(
+        engine, source, args.delay_ms, hotwords, backlog, rules, limits=limits, diarize=args.speakers
+    )
     title = f"{engine.name} · delay {args.delay_ms} ms · {listener.name}"
     display = _display(args, title)
     session = _Session()
-    with _ctrl_c(listener, display) as pressed:
+    with _soft_end(listener) as pressed:
         try:
             for step in listener.steps():
                 session.take(step)
                 display.show(step)
+                if pressed.pop("ending", False):
+                    display.ending()
         finally:
             display.close(session.summary())
     return EXIT_INTERRUPTED if pressed.get("ctrl_c") and args.input not in (None, "-") else EXIT_DONE
@@ -206,7 +219,7 @@ class _Lines:
             if self._json:
                 print(json.dumps(event_to_dict(cast(Event, event)), ensure_ascii=False), flush=True)
             elif isinstance(event, CaptionEvent):
-                print(event.text, flush=True)
+                print(f"{event.speaker}: {event.text}" if event.speaker else event.text, flush=True)
             elif isinstance(event, GapEvent):
                 said = f"{event.end - event.start:.2f} s not heard at {clock(event.start)}: too slow"
                 print(f"voxtral-edge: warning: {said}", file=sys.stderr, flush=True)
@@ -243,21 +256,24 @@ def _source(args: argparse.Namespace) -> Source:
 
 
 @contextmanager
-def _ctrl_c(listener: Listener, display: Screen | _Lines) -> Iterator[dict[str, Any]]:
-    """The first Ctrl-C ends the session softly, the second at once."""
+def _soft_end(listener: Listener) -> Iterator[dict[str, Any]]:
+    """The first Ctrl-C, or SIGTERM, ends the session softly; the second Ctrl-C at once."""
     pressed: dict[str, Any] = {}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if pressed.get("ctrl_c"):
-            raise KeyboardInterrupt
-        pressed["ctrl_c"] = True
+        if number == signal.SIGINT:
+            if pressed.get("ctrl_c"):
+                raise KeyboardInterrupt
+            pressed["ctrl_c"] = True
+        pressed["ending"] = True
         listener.stop()
 
-    previous = signal.signal(signal.SIGINT, on_signal)
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield pressed
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _list_devices() -> int:

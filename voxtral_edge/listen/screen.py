@@ -156,7 +156,8 @@ class Screen:
                 view.open_text += event.text
             elif isinstance(event, CaptionEvent):
                 finished += self._gap_lines(event.start)
-                finished += caption_lines(event.start, event.text, self._columns(), self._paint)
+                said = f"{event.speaker}: {event.text}" if event.speaker else event.text
+                finished += caption_lines(event.start, said, self._columns(), self._paint)
                 at = view.open_text.find(event.text)
                 view.open_text = view.open_text[at + len(event.text) :] if at >= 0 else ""
                 view.open_since_s = event.end
