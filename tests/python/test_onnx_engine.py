@@ -139,7 +139,7 @@ def test_options_are_checked(package: Path) -> None:
 
 def test_missing_or_old_onnxruntime_is_a_device_error(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(DeviceError, match=r"pip install voxtral-edge\[onnxruntime\]"):
+    with pytest.raises(DeviceError, match=r"pip install onnxruntime"):
         OnnxRuntimeBackend(package)
     old = type(sys)("onnxruntime")
     old.__version__ = "1.24.4"  # type: ignore[attr-defined]
