@@ -13,8 +13,8 @@ TinyModel make_model(const TinyPackageOptions& package, std::size_t threads, con
   model.folder = std::make_shared<TemporaryFolder>();
   write_tiny_package(model.folder->path(), package);
   model.package = Package::open(model.folder->path());
-  model.tokenizer =
-      std::make_shared<const Tekken>(Tekken::load(model.package->tokenizer_path(), model.package->config().tokens.vocab_size));
+  model.tokenizer = std::make_shared<const Tekken>(
+      Tekken::load(model.package->tokenizer_path(), model.package->config().tokens.vocab_size));
   return with_engine(model, threads, kernels, kv);
 }
 

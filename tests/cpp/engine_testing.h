@@ -14,6 +14,13 @@
 
 namespace voxtral_edge::check {
 
+// Every step takes 10 to 50 times as long under a sanitizer or an emulator (the cross builds): fewer repetitions there.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__x86_64__)
+inline constexpr bool kSlow = true;
+#else
+inline constexpr bool kSlow = false;
+#endif
+
 // A package on disk (removed with the last copy) and the native engine on it.
 struct TinyModel {
   std::shared_ptr<TemporaryFolder> folder;

@@ -49,7 +49,7 @@ bool window_is_right(const KvRing& ring, std::uint64_t first, std::uint64_t posi
         for (std::size_t i = 0; i < segments[s].count; ++i, ++expected) {
           for (std::size_t lane = 0; lane < ring.head_dim_padded(); ++lane) {
             const std::size_t at = i * ring.head_dim_padded() + lane;
-            const bool real = lane < kHeadDim;   // the padding must be zero: kernels multiply it
+            const bool real = lane < kHeadDim;  // the padding must be zero: kernels multiply it
             if (element(ring, segments[s].keys, at) != (real ? mark_of(expected, layer, head, lane, false) : 0.0f) ||
                 element(ring, segments[s].values, at) != (real ? mark_of(expected, layer, head, lane, true) : 0.0f))
               return false;
@@ -74,9 +74,9 @@ TEST("tiny windows, thousands of wraps, single steps and passes of many rows") {
           ring.reset(first);
           check::Numbers numbers(window * 100 + slack);
           std::uint64_t next = first;
-          const std::uint64_t end = first + (slack == 64 ? 700 : 3000) ;
+          const std::uint64_t end = first + (slack == 64 ? 700 : 3000);
           while (next < end) {
-            const std::uint64_t rows = 1 + numbers.below(slack);   // all rows of a pass are written before any is read
+            const std::uint64_t rows = 1 + numbers.below(slack);  // all rows of a pass are written before any is read
             for (std::uint64_t r = 0; r < rows; ++r) write_position(ring, next + r);
             bool right = true;
             for (std::uint64_t r = 0; r < rows; ++r) right = right && window_is_right(ring, first, next + r, window);
@@ -137,7 +137,8 @@ TEST("attention over the ring equals naive attention over the window, every kern
         values.push_back(value);
         KvSegment segments[2];
         const std::size_t count = ring.window(0, 0, position, segments);
-        kernels->attend(query.data(), queries, head_dim, segments, count, KvType::f32, scale, scratch.data(), out.data());
+        kernels->attend(query.data(), queries, head_dim, segments, count, KvType::f32, scale, scratch.data(),
+                        out.data());
         const std::size_t first = position + 1 > window ? static_cast<std::size_t>(position + 1 - window) : 0;
         for (std::size_t q = 0; q < queries; ++q) {
           std::vector<double> weights;

@@ -100,7 +100,7 @@ TEST("filter bank: the check values of specification 3.1") {
 }
 
 TEST("filter bank: apply is the dense product") {
-  const MelFilters bank(80, 512, 22050.0);   // another geometry than the model's
+  const MelFilters bank(80, 512, 22050.0);  // another geometry than the model's
   check::Numbers numbers(3);
   std::vector<double> power(257), energy(80);
   for (double& p : power) p = numbers.between(0.0f, 5.0f);
@@ -124,7 +124,7 @@ TEST("1 kHz sine of amplitude 0.5: the check values of specification 3.1") {
     sine[i] = static_cast<float>(0.5 * std::sin(2.0 * std::numbers::pi * 1000.0 * static_cast<double>(i) / 16000.0));
   }
   const std::vector<float> frames = frames_of(sine);
-  CHECK_EQ(frames.size() / kBins, 101u);   // 100, and the one that the 200 zeros behind complete
+  CHECK_EQ(frames.size() / kBins, 101u);  // 100, and the one that the 200 zeros behind complete
   double sum = 0.0;
   std::size_t peak = 0;
   const float* frame = &frames[50 * kBins];
@@ -140,7 +140,7 @@ TEST("1 kHz sine of amplitude 0.5: the check values of specification 3.1") {
 TEST("every frame equals the definition, at the start, inside and behind a loud clip") {
   const std::vector<float> samples = check::synthetic_audio(8000 + 40, 5);
   const std::vector<float> frames = frames_of(samples);
-  CHECK_EQ(frames.size() / kBins, 50u);   // frame t needs samples up to 160 t + 199
+  CHECK_EQ(frames.size() / kBins, 50u);  // frame t needs samples up to 160 t + 199
   for (const std::size_t t : {0, 1, 2, 17, 31, 49}) {
     const std::vector<double> expected = frame_by_definition(samples, t);
     for (std::size_t m = 0; m < kBins; ++m) CHECK_NEAR(frames[t * kBins + m], expected[m], 1e-6);
@@ -182,7 +182,8 @@ TEST("reset forgets, whatever the absolute position") {
 }
 
 TEST("extreme but finite samples give finite frames") {
-  for (const float level : {1e30f, -1e30f, std::numeric_limits<float>::max(), 1e-38f, std::numeric_limits<float>::denorm_min()}) {
+  for (const float level :
+       {1e30f, -1e30f, std::numeric_limits<float>::max(), 1e-38f, std::numeric_limits<float>::denorm_min()}) {
     for (const float value : frames_of(std::vector<float>(2000, level))) CHECK(std::isfinite(value));
   }
 }

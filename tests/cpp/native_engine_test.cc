@@ -38,14 +38,16 @@ Script make_script(const ModelConfig& c, std::size_t tokens, std::uint64_t seed)
   Script script{1 + numbers.below(30), tokens, {}, {}};
   script.mel.resize(tokens * c.audio.mel_frames_per_token * c.encoder.mel_bins);
   for (float& v : script.mel) v = numbers.between(-0.6f, 1.4f);
-  for (std::size_t i = 0; i < tokens; ++i) script.ids.push_back(static_cast<std::uint32_t>(numbers.below(c.decoder.vocab_size)));
+  for (std::size_t i = 0; i < tokens; ++i)
+    script.ids.push_back(static_cast<std::uint32_t>(numbers.below(c.decoder.vocab_size)));
   return script;
 }
 
 Output room_for(const ModelConfig& c, std::size_t tokens) {
   return {std::vector<float>(tokens * c.decoder.width),
           std::vector<float>(tokens * c.adapter.frames_per_token * c.encoder.width),
-          std::vector<float>(tokens * c.decoder.vocab_size), std::vector<std::uint32_t>(tokens), std::vector<float>(tokens)};
+          std::vector<float>(tokens * c.decoder.vocab_size), std::vector<std::uint32_t>(tokens),
+          std::vector<float>(tokens)};
 }
 
 TinyPackageOptions package_of(const char* precision, std::uint64_t seed) {
@@ -95,7 +97,8 @@ std::vector<Output> run_together(NativeEngine& engine, const std::vector<Script>
       choices[s].resize(count);
       float* embeddings = &outputs[s].embeddings[done[s] * c.decoder.width];
       encodes.push_back({states[s].get(), &scripts[s].mel[done[s] * c.audio.mel_frames_per_token * c.encoder.mel_bins],
-                         count, embeddings, &outputs[s].frames[done[s] * c.adapter.frames_per_token * c.encoder.width]});
+                         count, embeddings,
+                         &outputs[s].frames[done[s] * c.adapter.frames_per_token * c.encoder.width]});
       decodes.push_back({states[s].get(), embeddings, &scripts[s].ids[done[s]], count, count, choices[s].data(),
                          &outputs[s].logits[done[s] * c.decoder.vocab_size]});
     }
@@ -126,8 +129,13 @@ std::vector<float> decode_pieces(NativeEngine& engine, const Script& script, con
   for (std::size_t done = 0, call = 0; done < script.tokens; ++call) {
     const std::size_t count = std::min(counts[call % counts.size()], script.tokens - done);
     const std::size_t read = std::min(results[call % results.size()], count);
-    const DecodeRequest request{state.get(), &embeddings[done * c.decoder.width], &script.ids[done], count, read,
-                                choices.data(), &all[(done + count - read) * c.decoder.vocab_size]};
+    const DecodeRequest request{state.get(),
+                                &embeddings[done * c.decoder.width],
+                                &script.ids[done],
+                                count,
+                                read,
+                                choices.data(),
+                                &all[(done + count - read) * c.decoder.vocab_size]};
     engine.decode({&request, 1});
     done += count;
   }
@@ -139,7 +147,8 @@ std::vector<float> decode_pieces(NativeEngine& engine, const Script& script, con
 TEST("several streams in one call: each result is the one it gets alone") {
   for (const char* precision : kPrecisions) {
     const TinyModel model = check::make_model(package_of(precision, 1));
-    const std::vector<Script> scripts{make_script(model.engine->config(), 90, 1), make_script(model.engine->config(), 61, 2),
+    const std::vector<Script> scripts{make_script(model.engine->config(), 90, 1),
+                                      make_script(model.engine->config(), 61, 2),
                                       make_script(model.engine->config(), 33, 3)};
     // 20 tokens are 80 encoder frames: more than one pass of 64 rows, so requests are split between passes.
     const std::vector<Output> together = run_together(*model.engine, scripts, {1, 20, 3, 8, 2});
@@ -150,7 +159,7 @@ TEST("several streams in one call: each result is the one it gets alone") {
 TEST("the number of tokens per call does not matter") {
   for (const char* precision : kPrecisions) {
     const TinyModel model = check::make_model(package_of(precision, 2));
-    const Script script = make_script(model.engine->config(), 150, 4);   // six decoder windows, thirty encoder windows
+    const Script script = make_script(model.engine->config(), 150, 4);  // six decoder windows, thirty encoder windows
     const Output expected = run_alone(*model.engine, script, {1});
     for (const std::vector<std::size_t>& calls :
          std::vector<std::vector<std::size_t>>{{2}, {3, 1, 7}, {8}, {16}, {17, 64}, {65}, {150}}) {
@@ -214,7 +223,8 @@ TEST("any number of the last positions can be read out, none included") {
     for (const std::vector<std::size_t>& counts : std::vector<std::vector<std::size_t>>{{9}, {100}, {66}}) {
       const std::vector<float> logits = decode_pieces(*model.engine, script, full.embeddings, counts, results);
       bool same = true;
-      for (std::size_t i = 0; i < logits.size(); ++i) same = same && (logits[i] == -1.0f || logits[i] == full.logits[i]);
+      for (std::size_t i = 0; i < logits.size(); ++i)
+        same = same && (logits[i] == -1.0f || logits[i] == full.logits[i]);
       CHECK(same);
     }
   }
@@ -241,13 +251,16 @@ TEST("rejected drafts leave no trace, also across ring wraps") {
       // The first `kept` drafts happen to be right and stay.
       const std::size_t kept = numbers.below(std::min<std::size_t>(count, 4));
       std::copy_n(&script.ids[position], kept, drafts.begin());
-      const DecodeRequest draft{state.get(), &expected.embeddings[position * width], drafts.data(), count, count, choices.data(), nullptr};
+      const DecodeRequest draft{
+          state.get(), &expected.embeddings[position * width], drafts.data(), count, count, choices.data(), nullptr};
       engine.decode({&draft, 1});
       for (std::size_t i = 0; i < kept; ++i) CHECK_EQ(choices[i].id, expected.choices[position + i]);
       engine.rewind(*state, count - kept);
       position += kept;
       if (position == script.tokens) break;
-      const DecodeRequest real{state.get(), &expected.embeddings[position * width], &script.ids[position], 1, 1, choices.data(), logits.data()};
+      const DecodeRequest real{
+          state.get(),  &expected.embeddings[position * width], &script.ids[position], 1, 1, choices.data(),
+          logits.data()};
       engine.decode({&real, 1});
       CHECK(std::equal(logits.begin(), logits.end(), &expected.logits[position * vocab]));
       ++position;
@@ -260,7 +273,8 @@ TEST("absolute positions shift nothing: 2^17, 2^31, 2^32 and beyond") {
     const TinyModel model = check::make_model(package_of(precision, 8));
     const Script script = make_script(model.engine->config(), 100, 11);
     const Output expected = run_alone(*model.engine, script, {8});
-    for (const std::uint64_t start : {(1ull << 17) - 50, (1ull << 20) - 3, (1ull << 31) - 50, (1ull << 32) - 50, (1ull << 33) + 7}) {
+    for (const std::uint64_t start :
+         {(1ull << 17) - 50, (1ull << 20) - 3, (1ull << 31) - 50, (1ull << 32) - 50, (1ull << 33) + 7}) {
       const Output got = run_alone(*model.engine, script, {8}, start);
       CHECK_NEAR(relative_rms(got.logits, expected.logits), 0.0, rounding_limit(precision));
     }
@@ -276,9 +290,10 @@ TEST("half precision KV is smaller and close, never equal by accident") {
   const Script script = make_script(model.engine->config(), 60, 12);
   const Output exact = run_alone(*model.engine, script, {8}), rounded = run_alone(*halves.engine, script, {8});
   double worst = 0.0;
-  for (std::size_t i = 0; i < exact.logits.size(); ++i) worst = std::max<double>(worst, std::fabs(exact.logits[i] - rounded.logits[i]));
+  for (std::size_t i = 0; i < exact.logits.size(); ++i)
+    worst = std::max<double>(worst, std::fabs(exact.logits[i] - rounded.logits[i]));
   CHECK(worst > 0.0);
-  CHECK_NEAR(worst, 0.0, 0.1);   // 2^-11 relative per key and value, logits of order 10
+  CHECK_NEAR(worst, 0.0, 0.1);  // 2^-11 relative per key and value, logits of order 10
 }
 
 TEST("the delay changes the decoder and only the decoder") {

@@ -49,7 +49,7 @@ void* aligned_alloc(std::size_t alignment, std::size_t size) {
 int posix_memalign(void** out, std::size_t alignment, std::size_t size) {
   count();
   *out = __libc_memalign(alignment, size);
-  return *out == nullptr ? 12 : 0;   // ENOMEM
+  return *out == nullptr ? 12 : 0;  // ENOMEM
 }
 }
 #else
@@ -71,18 +71,14 @@ using check::TinyModel;
 struct Case {
   const char* precision;
   std::size_t threads;
-  std::size_t piece;   // samples per feed
+  std::size_t piece;  // samples per feed
 };
 
-// The decoder ring has 24 - 1 + 64 slots: five wraps, or one where a sanitizer makes every step twenty times slower.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::size_t kWarmUp = 90 * 1280, kMeasured = 100 * 1280;
-#else
-constexpr std::size_t kWarmUp = 100 * 1280, kMeasured = 440 * 1280;
-#endif
+// The decoder ring has 24 - 1 + 64 slots: five wraps, or one.
+constexpr std::size_t kWarmUp = 90 * 1280, kMeasured = (check::kSlow ? 100 : 440) * 1280;
 
-constexpr Case kCases[] = {{"fp32", 1, 1280}, {"fp16", 2, 1280}, {"int8", 1, 160}, {"int4", 2, 1280}, {"int4", 1, 9000},
-                           {"int8", 2, 1}};
+constexpr Case kCases[] = {{"fp32", 1, 1280}, {"fp16", 2, 1280}, {"int8", 1, 160},
+                           {"int4", 2, 1280}, {"int4", 1, 9000}, {"int8", 2, 1}};
 
 TinyModel make_model(const Case& c) {
   check::TinyPackageOptions options;
@@ -122,7 +118,8 @@ TEST("silent steps: none, over wraps of the decoder ring, every precision and ke
       const TinyModel model = check::with_engine(make_model(c), c.threads, kernels->name);
       // Real passes, but only pads come out: what an event's text costs is the next test's matter.
       const auto engine = std::make_shared<check::ScriptedEngine>(
-          model.engine->config(), [&](std::uint64_t) { return model.engine->config().tokens.streaming_pad; }, model.engine);
+          model.engine->config(), [&](std::uint64_t) { return model.engine->config().tokens.streaming_pad; },
+          model.engine);
       engine->record_ids = false;
       StreamOptions options;
       options.delay_tokens = 3;
@@ -140,19 +137,25 @@ TEST("speaking steps: none either, for words that fit into a short string") {
   const std::vector<float> audio = check::synthetic_audio(kWarmUp + kMeasured, 1);
   const TinyModel model = make_model(kCases[3]);
   const TokenConfig tokens = model.engine->config().tokens;
-  const std::uint32_t word = static_cast<std::uint32_t>(tokens.special_count) + 256;   // " the"
+  const std::uint32_t word = static_cast<std::uint32_t>(tokens.special_count) + 256;  // " the"
   const std::uint32_t half = static_cast<std::uint32_t>(tokens.special_count) + 0xC3, other = half - 0xC3 + 0xA9;
   std::uint64_t words = 0;
   const auto engine = std::make_shared<check::ScriptedEngine>(
       model.engine->config(),
       [&](std::uint64_t g) {
         switch (g % 8) {
-          case 0: return tokens.streaming_word;
-          case 1: return word;
-          case 2: return word;
-          case 4: return half;     // é in two halves with a pad between
-          case 6: return other;
-          default: return g % 40 == 7 ? tokens.eos : tokens.streaming_pad;
+          case 0:
+            return tokens.streaming_word;
+          case 1:
+            return word;
+          case 2:
+            return word;
+          case 4:
+            return half;  // é in two halves with a pad between
+          case 6:
+            return other;
+          default:
+            return g % 40 == 7 ? tokens.eos : tokens.streaming_pad;
         }
       },
       model.engine);
@@ -182,7 +185,8 @@ TEST("engine passes with many rows: none") {
     const auto pass = [&](std::size_t tokens) {
       const EncodeRequest encode{state.get(), mel.data(), tokens, embeddings.data(), nullptr};
       model.engine->encode({&encode, 1});
-      const DecodeRequest decode{state.get(), embeddings.data(), ids.data(), tokens, tokens, choices.data(), logits.data()};
+      const DecodeRequest decode{state.get(), embeddings.data(), ids.data(),   tokens,
+                                 tokens,      choices.data(),    logits.data()};
       model.engine->decode({&decode, 1});
       model.engine->rewind(*state, tokens / 2);
     };

@@ -17,8 +17,8 @@ std::vector<long double> direct_power(const std::vector<double>& x) {
   for (std::size_t k = 0; k <= n / 2; ++k) {
     long double re = 0, im = 0;
     for (std::size_t i = 0; i < n; ++i) {
-      const long double angle = -2.0L * std::numbers::pi_v<long double> * static_cast<long double>((i * k) % n) /
-                                static_cast<long double>(n);
+      const long double angle =
+          -2.0L * std::numbers::pi_v<long double> * static_cast<long double>((i * k) % n) / static_cast<long double>(n);
       re += x[i] * std::cos(angle);
       im += x[i] * std::sin(angle);
     }
@@ -36,7 +36,8 @@ std::vector<double> power_of(const RealDft& dft, const std::vector<double>& x) {
 }  // namespace
 
 TEST("random windows of many lengths: prime, square, even, odd") {
-  for (const std::size_t length : {1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 25, 30, 49, 97, 100, 101, 128, 360, 400, 401, 512}) {
+  for (const std::size_t length :
+       {1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 25, 30, 49, 97, 100, 101, 128, 360, 400, 401, 512}) {
     check::Numbers numbers(length);
     std::vector<double> x(length);
     double energy = 0.0;
@@ -83,7 +84,7 @@ TEST("a weak bin beside a strong one keeps its digits") {
   }
   const std::vector<double> power = power_of(RealDft(length), x);
   CHECK_NEAR(power[20], 200.0 * 200.0, 1e-8);
-  CHECK_NEAR(power[140], 4e-8, 1e-14);   // 120 dB below
+  CHECK_NEAR(power[140], 4e-8, 1e-14);  // 120 dB below
 }
 
 }  // namespace voxtral_edge

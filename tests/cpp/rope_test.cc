@@ -22,7 +22,8 @@ Angles angles_at(const Rope& rope, std::uint64_t position) {
 }
 
 long double exact_angle(std::uint64_t position, std::size_t j, std::size_t head_dim, long double theta) {
-  const long double frequency = std::pow(theta, -2.0L * static_cast<long double>(j) / static_cast<long double>(head_dim));
+  const long double frequency =
+      std::pow(theta, -2.0L * static_cast<long double>(j) / static_cast<long double>(head_dim));
   return std::fmod(static_cast<long double>(position) * frequency, 2.0L * std::numbers::pi_v<long double>);
 }
 
@@ -80,7 +81,7 @@ TEST("rotate pairs j and j + half and keeps lengths") {
     CHECK_NEAR(y[j + rope.half()], q * a.cosines[j] + p * a.sines[j], 1e-6);
     CHECK_NEAR(std::hypot(y[j], y[j + rope.half()]), std::hypot(p, q), 1e-6);
   }
-  rope.rotate(x.data(), a.cosines.data(), a.sines.data(), x.data());   // in place
+  rope.rotate(x.data(), a.cosines.data(), a.sines.data(), x.data());  // in place
   CHECK(x == y);
 }
 
@@ -102,7 +103,7 @@ TEST("scores depend on distances only, at any offset") {
   for (const std::uint64_t distance : {0ull, 1ull, 19ull, 749ull}) {
     const double expected = score(0, distance);
     for (const int bits : {17, 20, 31, 32, 34}) {
-      CHECK_NEAR(score((std::uint64_t{1} << bits) - 300, distance), expected, 1e-5);   // 10 rad would be wrong in float
+      CHECK_NEAR(score((std::uint64_t{1} << bits) - 300, distance), expected, 1e-5);  // 10 rad would be wrong in float
     }
   }
 }

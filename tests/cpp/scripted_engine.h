@@ -62,7 +62,7 @@ class ScriptedEngine final : public Engine {
   std::size_t drafts = 0;
   std::uint64_t encoded_tokens = 0, decoded_positions = 0;
   std::size_t largest_encode = 0;
-  std::vector<std::uint32_t> previous_ids;   // of every decoded position that was not taken back
+  std::vector<std::uint32_t> previous_ids;  // of every decoded position that was not taken back
 
  private:
   ModelConfig config_;

@@ -51,7 +51,7 @@ TEST("streams that join, flush and finish at different times in one group") {
       std::vector<StreamWork> work;
       for (std::size_t i = 0; i < members.size(); ++i) {
         Member& m = members[i];
-        if (m.stream->finished() || numbers.below(3) == 0) continue;   // this one has nothing this time
+        if (m.stream->finished() || numbers.below(3) == 0) continue;  // this one has nothing this time
         const bool last = m.done == m.audio.size();
         const bool flush = !last && numbers.below(6) == 0;
         const std::size_t count = last || flush ? 0 : std::min(1 + numbers.below(4000), m.audio.size() - m.done);

@@ -32,7 +32,9 @@ StreamOptions options_of(std::size_t delay, std::size_t batch = 0) {
 }
 
 // The id of a piece of the tiny vocabulary: bytes first, then the words of tiny_package.cc.
-std::uint32_t byte_token(unsigned char byte) { return static_cast<std::uint32_t>(check::tiny_config().tokens.special_count) + byte; }
+std::uint32_t byte_token(unsigned char byte) {
+  return static_cast<std::uint32_t>(check::tiny_config().tokens.special_count) + byte;
+}
 std::uint32_t piece_token(std::size_t index) { return byte_token(0) + 256 + static_cast<std::uint32_t>(index); }
 
 struct Scripted {
@@ -48,7 +50,8 @@ std::uint32_t mark() { return model().engine->config().tokens.streaming_word; }
 std::uint32_t eos() { return model().engine->config().tokens.eos; }
 
 std::size_t count_of(const Events& events, EventType type) {
-  return static_cast<std::size_t>(std::count_if(events.begin(), events.end(), [&](const Event& e) { return e.type == type; }));
+  return static_cast<std::size_t>(
+      std::count_if(events.begin(), events.end(), [&](const Event& e) { return e.type == type; }));
 }
 
 }  // namespace
@@ -72,7 +75,8 @@ TEST("prompt BOS and pads, then each token feeds the next; one token per 80 ms")
     const std::size_t samples = 20000;
     const Transcription t = check::transcribe(s.stream, check::synthetic_audio(samples, 1));
     const std::size_t prompt = 1 + audio.left_pad_tokens + delay;
-    const std::size_t tokens = audio.left_pad_tokens + (samples + 1279) / 1280 + delay + 1 + audio.right_pad_extra_tokens;
+    const std::size_t tokens =
+        audio.left_pad_tokens + (samples + 1279) / 1280 + delay + 1 + audio.right_pad_extra_tokens;
     CHECK_EQ(s.stream.prompt_tokens(), prompt);
     CHECK_EQ(s.engine->encoded_tokens, tokens);
     CHECK_EQ(s.engine->decoded_positions, tokens);
@@ -88,15 +92,15 @@ TEST("prompt BOS and pads, then each token feeds the next; one token per 80 ms")
 TEST("any chunking gives the same bits: ids, text, words, times, every intermediate") {
   StreamOptions options = options_of(2);
   options.trace = true;
-  const std::vector<float> audio = check::synthetic_audio(50000, 3);   // 39 + 17 tokens: over two decoder windows
+  const std::vector<float> audio = check::synthetic_audio(50000, 3);  // 39 + 17 tokens: over two decoder windows
   const Transcription expected = check::transcribe(model(), options, audio);
-  CHECK(std::set<std::uint32_t>(expected.ids.begin(), expected.ids.end()).size() > 5);   // the model says something
+  CHECK(std::set<std::uint32_t>(expected.ids.begin(), expected.ids.end()).size() > 5);  // the model says something
   check::Numbers numbers(1);
-  for (int round = 0; round < 30; ++round) {
+  for (int round = 0; round < (check::kSlow ? 6 : 30); ++round) {
     std::vector<std::size_t> pieces;
     for (int i = 0; i < 400; ++i) {
       const std::size_t most = std::size_t{1} << numbers.below(15);
-      pieces.push_back(numbers.below(most + 1));   // empty pieces too
+      pieces.push_back(numbers.below(most + 1));  // empty pieces too
     }
     pieces.push_back(1 + numbers.below(5000));
     options.max_batch_tokens = numbers.below(2) == 0 ? 0 : 1 + numbers.below(9);
@@ -116,7 +120,7 @@ TEST("drafts cost passes or save them, never a token") {
   const Transcription expected = check::transcribe(model(), options, audio);
   for (const std::size_t drafts : {1, 2, 3, 7, 20, 63, 1000}) {
     options.max_drafts = drafts;
-    for (const std::size_t piece : {700, 9000, 60000}) {
+    for (const std::size_t piece : {700, 60000}) {
       check::check_same(check::transcribe(model(), options, audio, std::vector<std::size_t>{piece}), expected);
     }
   }
@@ -129,10 +133,12 @@ TEST("a predictable text is drafted: fewer passes, the same requests to the mode
     Scripted s([](std::uint64_t g) { return g % 7 == 3 ? mark() : g % 7 == 4 ? piece_token(0) : pad(); }, options);
     const Transcription t = check::transcribe(s.stream, check::synthetic_audio(300 * 1280, 1));
     CHECK_EQ(t.ids.size(), 311u);
-    for (std::size_t g = 0; g < t.ids.size(); ++g) CHECK_EQ(t.ids[g], g % 7 == 3 ? mark() : g % 7 == 4 ? piece_token(0) : pad());
+    for (std::size_t g = 0; g < t.ids.size(); ++g)
+      CHECK_EQ(t.ids[g], g % 7 == 3 ? mark() : g % 7 == 4 ? piece_token(0) : pad());
     const std::vector<std::uint32_t>& fed = s.engine->previous_ids;
     CHECK_EQ(fed.size(), s.engine->encoded_tokens);
-    CHECK(std::equal(t.ids.begin(), t.ids.end() - 1, fed.begin() + static_cast<std::ptrdiff_t>(s.stream.prompt_tokens())));
+    CHECK(std::equal(t.ids.begin(), t.ids.end() - 1,
+                     fed.begin() + static_cast<std::ptrdiff_t>(s.stream.prompt_tokens())));
     const StreamStats& stats = s.stream.stats();
     CHECK(stats.accepted_drafts <= stats.drafted_tokens);
     if (drafts > 0) CHECK(stats.decode_calls < 200u);
@@ -143,7 +149,7 @@ TEST("no audio, one sample, and silence all finish properly") {
   for (const std::size_t samples : {0, 1, 39, 40, 1279, 1280, 1281}) {
     Stream stream(model().engine, model().tokenizer, options_of(6));
     const Transcription t = check::transcribe(stream, std::vector<float>(samples));
-    CHECK_EQ(t.ids.size(), (samples + 1279) / 1280 + 11);   // N - P + 1
+    CHECK_EQ(t.ids.size(), (samples + 1279) / 1280 + 11);  // N - P + 1
     CHECK_EQ(count_of(t.events, EventType::final), 1u);
     CHECK(t.events.back().type == EventType::final);
     CHECK_EQ(check::joined_text(t.events), t.text);
@@ -197,7 +203,7 @@ TEST("EOS ends a segment of a live stream, not the stream; it ends the offline r
   const Transcription t = check::transcribe(live.stream, audio);
   CHECK_EQ(t.ids.size(), 13u + 11u);
   CHECK_EQ(count_of(t.events, EventType::segment), 2u);
-  CHECK_EQ(live.engine->previous_ids[live.stream.prompt_tokens() + 4], eos());   // fed back
+  CHECK_EQ(live.engine->previous_ids[live.stream.prompt_tokens() + 4], eos());  // fed back
   for (const Event& event : t.events) {
     if (event.type == EventType::segment) CHECK_NEAR(event.start_s, event.token_index == 4 ? 0.36 : 0.76, 1e-9);
   }
@@ -213,7 +219,9 @@ TEST("EOS ends a segment of a live stream, not the stream; it ends the offline r
 TEST("flush brings out the words behind the delay and keeps the time line") {
   const std::size_t delay = 6;
   // A word at generated index 10 (mark) and 11; another at 10 + 12 tokens of real audio later.
-  const auto script = [](std::uint64_t g) { return g == 10 || g == 40 ? mark() : g == 11 || g == 41 ? piece_token(0) : pad(); };
+  const auto script = [](std::uint64_t g) {
+    return g == 10 || g == 40 ? mark() : g == 11 || g == 41 ? piece_token(0) : pad();
+  };
   Scripted s(script, options_of(delay));
   Events events;
   s.stream.feed(check::synthetic_audio(12 * 1280, 1), events);
@@ -223,7 +231,7 @@ TEST("flush brings out the words behind the delay and keeps the time line") {
   const std::size_t generated = s.stream.token_ids().size();
   CHECK(generated >= 12u);
   const std::size_t before = events.size();
-  s.stream.flush(events);   // nothing new was fed: no second padding
+  s.stream.flush(events);  // nothing new was fed: no second padding
   CHECK_EQ(events.size(), before);
   CHECK_EQ(s.stream.token_ids().size(), generated);
   s.stream.feed(check::synthetic_audio(30 * 1280, 2), events);
@@ -243,7 +251,10 @@ TEST("flush brings out the words behind the delay and keeps the time line") {
 
 TEST("many flushes: times stay monotonic, inside the audio, and text only grows") {
   check::Numbers numbers(9);
-  Scripted s([](std::uint64_t g) { return g % 4 == 0 ? mark() : g % 4 == 1 ? piece_token(g % 3) : pad(); }, options_of(2));
+  Scripted s([](std::uint64_t g) { return g % 4 == 0   ? mark()
+                                          : g % 4 == 1 ? piece_token(g % 3)
+                                                       : pad(); },
+             options_of(2));
   Events events;
   double fed_s = 0.0;
   for (int round = 0; round < 60; ++round) {
@@ -266,8 +277,9 @@ TEST("many flushes: times stay monotonic, inside the audio, and text only grows"
 
 TEST("a character split by pads leaves whole; half a character becomes U+FFFD only at the end") {
   // é = C3 A9, 漢 = E6 BC A2 with pads inside; the last E6 never ends.
-  const std::vector<std::uint32_t> script{byte_token(0xC3), pad(), byte_token(0xA9), byte_token(0xE6), pad(), byte_token(0xBC),
-                                          pad(), pad(), byte_token(0xA2), byte_token(' '), byte_token(0xE6)};
+  const std::vector<std::uint32_t> script{
+      byte_token(0xC3), pad(),           byte_token(0xA9), byte_token(0xE6), pad(), byte_token(0xBC), pad(), pad(),
+      byte_token(0xA2), byte_token(' '), byte_token(0xE6)};
   Scripted s([&](std::uint64_t g) { return g < script.size() ? script[g] : pad(); });
   const Transcription t = check::transcribe(s.stream, check::synthetic_audio(20000, 1));
   CHECK_EQ(t.text, "é漢 \xEF\xBF\xBD");
@@ -276,7 +288,8 @@ TEST("a character split by pads leaves whole; half a character becomes U+FFFD on
 }
 
 TEST("only the very first white space is dropped") {
-  const std::vector<std::uint32_t> script{byte_token(' '), byte_token(' '), piece_token(0), piece_token(0), byte_token(' ')};
+  const std::vector<std::uint32_t> script{byte_token(' '), byte_token(' '), piece_token(0), piece_token(0),
+                                          byte_token(' ')};
   Scripted s([&](std::uint64_t g) { return g < script.size() ? script[g] : pad(); });
   CHECK_EQ(check::transcribe(s.stream, check::synthetic_audio(20000, 1)).text, "the the ");
 }
@@ -307,7 +320,7 @@ TEST("samples that are not finite are replaced by silence and counted") {
 
 TEST("counters started near 2^17, 2^31, 2^32: the same tokens") {
   StreamOptions options = options_of(3);
-  const std::vector<float> audio = check::synthetic_audio(100000, 10);   // 78 tokens: over three decoder windows
+  const std::vector<float> audio = check::synthetic_audio(100000, 10);  // 78 tokens: over three decoder windows
   const Transcription expected = check::transcribe(model(), options, audio);
   for (const std::uint64_t start : {(1ull << 17) - 50, (1ull << 31) - 50, (1ull << 32) - 50, (1ull << 33) + 5}) {
     options.start_token_position = start;

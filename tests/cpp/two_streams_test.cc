@@ -46,7 +46,7 @@ void run_in_threads(const TinyModel& model, std::size_t count, bool twice) {
   for (std::size_t j = 0; j < count; ++j) {
     threads.emplace_back([&, j] {
       Stream stream(model.engine, model.tokenizer, jobs[j].options);
-      if (twice) {   // reset while others compute
+      if (twice) {  // reset while others compute
         Events ignored;
         stream.feed(std::span(jobs[j].audio).first(5000), ignored);
         stream.reset();

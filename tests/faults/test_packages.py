@@ -25,7 +25,9 @@ import voxtral_edge as ve
 from voxtral_edge.errors import DeviceError, ModelFormatError, UsageError, VoxtralEdgeError
 
 # Every message ends in advice.
-REMEDY = re.compile(r"export|again|copy|use |choose|pass|install|name the|make |convert|get |put |take ", re.IGNORECASE)
+REMEDY = re.compile(
+    r"export|again|copy|use |choose|pass|install|name the|make |convert|get |put |take ", re.IGNORECASE
+)
 # What a JSON reader can say of a number it cannot hold: where it stands. The field's name comes after parsing.
 BEYOND_64_BITS = 2**63
 
@@ -154,7 +156,11 @@ def test_mutated_manifests(small: Path, tmp_path: Path, seed: int) -> None:
     """700 per seed in a process of its own: no crash, typed errors, memory stays below 64 MB more."""
     package = private_copy(small, tmp_path / "package")
     ran = subprocess.run(
-        [sys.executable, "-c", MUTATE, str(package), str(seed), "700"], capture_output=True, text=True, cwd=tmp_path, check=False,
+        [sys.executable, "-c", MUTATE, str(package), str(seed), "700"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
     )
     assert ran.returncode == 0, f"exit {ran.returncode}\n{ran.stderr[-3000:]}"
@@ -168,7 +174,9 @@ def test_mutated_manifests(small: Path, tmp_path: Path, seed: int) -> None:
 TENSOR = "decoder.layers.0.ffn.gate.weight"
 
 
-@pytest.mark.parametrize("key", ["layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "window_tokens", "vocab_size"])
+@pytest.mark.parametrize(
+    "key", ["layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "window_tokens", "vocab_size"]
+)
 @pytest.mark.parametrize("value", [0, -1, 2**31, 2**32, 2**62, 2**63, 2**64 + 7, 1e300])
 def test_impossible_dimensions(small: Path, tmp_path: Path, key: str, value: float) -> None:
     package = private_copy(small, tmp_path / "package")
@@ -186,7 +194,9 @@ def test_impossible_tensor_shapes_name_the_tensor(original: Path, tmp_path: Path
 
 @pytest.mark.parametrize("field", ["offset", "bytes"])
 @pytest.mark.parametrize("value", [-64, 2**40, 2**63 - 64, 2**63, 2**64 - 64, 2**64, 0.5, "64", None])
-def test_ranges_outside_the_file_name_the_tensor(original: Path, tmp_path: Path, field: str, value: Any) -> None:
+def test_ranges_outside_the_file_name_the_tensor(
+    original: Path, tmp_path: Path, field: str, value: Any
+) -> None:
     package = private_copy(original, tmp_path / "package")
     edit_manifest(package, lambda m: m["tensors"][TENSOR].__setitem__(field, value))
     must_refuse(package, "byte" if isinstance(value, int) and value >= BEYOND_64_BITS else TENSOR)
@@ -201,12 +211,18 @@ def test_a_huge_window_costs_what_is_used(small: Path, tmp_path: Path, window: i
         "import sys; import voxtral_edge as ve; e = ve.load(sys.argv[1], threads=1); s = e.stream(80); s.finish();"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     )
-    ran = subprocess.run([sys.executable, "-c", code, str(package)], capture_output=True, text=True, cwd=tmp_path, check=False,
-                         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)})
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(package)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+    )
     if ran.returncode == 0:
         assert int(ran.stdout) < 300 * 1024
     else:
-        assert DeviceError.__name__ in ran.stderr   # refused for lack of address space: fine, too
+        assert DeviceError.__name__ in ran.stderr  # refused for lack of address space: fine, too
 
 
 # ---------------------------------------------------------------------- F3: files that are not what they seem
@@ -214,7 +230,10 @@ def test_a_huge_window_costs_what_is_used(small: Path, tmp_path: Path, window: i
 FILES = ("manifest.json", "weights.bin", "tekken.json")
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../weights.bin", "sub/../../x", "", ".", "sub/weights.bin", "w\x00.bin", "\\\\host\\x"])
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../weights.bin", "sub/../../x", "", ".", "sub/weights.bin", "w\x00.bin", "\\\\host\\x"],
+)
 def test_file_names_stay_inside(original: Path, tmp_path: Path, name: str) -> None:
     package = private_copy(original, tmp_path / "package")
     shutil.copy(package / "weights.bin", tmp_path / "weights.bin")
@@ -268,14 +287,14 @@ def test_folders_that_hold_no_package(tmp_path: Path, models: Models) -> None:
     must_refuse(tmp_path, "manifest.json")
     with pytest.raises(UsageError, match="nowhere"):
         ve.load(tmp_path / "nowhere")
-    must_refuse(models.checkpoint("odd"), "checkpoint")   # and says how to convert it
+    must_refuse(models.checkpoint("odd"), "checkpoint")  # and says how to convert it
 
 
 def test_a_package_deleted_after_loading_keeps_working(original: Path, tmp_path: Path) -> None:
     package = private_copy(original, tmp_path / "package")
     expected = ve.load(original, threads=1).transcribe(speech()).token_ids
     engine = ve.load(package, threads=1)
-    engine.stream(delay_ms=480)   # its delay's few numbers are read with the first stream
+    engine.stream(delay_ms=480)  # its delay's few numbers are read with the first stream
     shutil.rmtree(package)
     assert engine.transcribe(speech()).token_ids == expected
 
@@ -312,8 +331,14 @@ except ModelFormatError as error:
     assert "weights.bin" in str(error), error
     print("refused")
 """
-    ran = subprocess.run([sys.executable, "-c", code, str(package)], capture_output=True, text=True, cwd=tmp_path, check=False,
-                         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)})
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(package)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+    )
     assert (ran.returncode, ran.stdout.strip()) == (0, "refused"), ran.stderr[-2000:]
 
 
@@ -328,7 +353,9 @@ def put(package: Path, tensor: str, index: int, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_values_that_are_not_finite_are_found_in_every_tensor(original: Path, tmp_path: Path, value: float) -> None:
+def test_values_that_are_not_finite_are_found_in_every_tensor(
+    original: Path, tmp_path: Path, value: float
+) -> None:
     package = private_copy(original, tmp_path / "package")
     tensors = json.loads((original / "manifest.json").read_text())["tensors"]
     checked = 0
@@ -374,7 +401,11 @@ def test_verify_finds_a_flipped_bit_that_loading_cannot(small: Path, tmp_path: P
     ve.load(package, threads=1)
     report = verify(package)
     assert not report.ok
-    assert any("weights.bin" in check.detail or "weights.bin" in check.name for check in report.checks if check.status == "failed")
+    assert any(
+        "weights.bin" in check.detail or "weights.bin" in check.name
+        for check in report.checks
+        if check.status == "failed"
+    )
 
 
 # ---------------------------------------------------------------------- F6: tokenizers
@@ -398,7 +429,7 @@ def test_damaged_tokenizers(small: Path, tmp_path: Path) -> None:
     with_change(lambda t: t["vocab"][5].__setitem__("rank", 6))
     with_change(lambda t: t["vocab"][7].__setitem__("token_bytes", "***"))
     with_change(lambda t: t["vocab"][7].__setitem__("token_bytes", ""))
-    with_change(lambda t: t["vocab"][7].__setitem__("token_bytes", "QQ==" * 350_000))   # a token of a megabyte
+    with_change(lambda t: t["vocab"][7].__setitem__("token_bytes", "QQ==" * 350_000))  # a token of a megabyte
     with_change(lambda t: t["special_tokens"][32].__setitem__("token_str", "[OTHER]"))
     with_change(lambda t: t["special_tokens"][33].__setitem__("token_str", "[STREAMING_PAD]"))
     with_change(lambda t: t["special_tokens"].pop(33))

@@ -37,7 +37,9 @@ SIGNALS: dict[str, Callable[[], np.ndarray]] = {
     "minus zero": lambda: -np.zeros(SAMPLES, np.float32),
     "DC": lambda: np.full(SAMPLES, 0.9, np.float32),
     "full-scale square": lambda: np.sign(np.sin(np.arange(SAMPLES) / 7)).astype(np.float32),
-    "clipped 1 kHz": lambda: np.clip(9 * np.sin(2 * np.pi * np.arange(SAMPLES) / 16), -1, 1).astype(np.float32),
+    "clipped 1 kHz": lambda: np.clip(9 * np.sin(2 * np.pi * np.arange(SAMPLES) / 16), -1, 1).astype(
+        np.float32
+    ),
     "Nyquist": lambda: np.tile(np.array([1, -1], np.float32), SAMPLES // 2),
     "int16 extremes": lambda: np.tile(np.array([-32768, 32767], np.int16), SAMPLES // 2),
     "impulse": lambda: with_values({4000: 1.0}) * (np.arange(SAMPLES) == 4000),

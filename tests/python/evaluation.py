@@ -55,17 +55,21 @@ def transformers_transcripts() -> dict[str, dict[str, str]]:
 
 @cache
 def utterances(sources: tuple[str, ...] = KNOWN) -> tuple[str, list[Utterance]]:
-    """(what was used, recordings): these sources of the evaluation set, or where it is not at hand the bundled samples."""
+    """(what was used, recordings): these sources of the evaluation set, or without it the bundled samples."""
     folder = evaluation_folder()
     clips: list[Utterance] = []
     if folder is None:
         listing = json.loads((ROOT / "samples" / "samples.json").read_text(encoding="utf-8"))["samples"]
         for row in listing:
-            clips.append(Utterance(row["file"], row["text"], "samples", read_audio(ROOT / "samples" / row["file"])))
+            clips.append(
+                Utterance(row["file"], row["text"], "samples", read_audio(ROOT / "samples" / row["file"]))
+            )
     else:
         for line in (folder / "eval.jsonl").read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             if row["source"] in sources:
-                clips.append(Utterance(row["path"], row["text"], row["source"], read_audio(folder / row["path"])))
+                clips.append(
+                    Utterance(row["path"], row["text"], row["source"], read_audio(folder / row["path"]))
+                )
     assert clips, "no recording to measure on"
     return ("the bundled samples" if folder is None else "the evaluation set"), clips

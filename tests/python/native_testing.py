@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import checkpoints
 import numpy as np
 import source_export  # noqa: F401 - makes voxtral_edge.export importable from a source checkout
 
+import checkpoints
 import voxtral_edge as ve
 from voxtral_edge.export import Checkpoint, export_package
 
@@ -76,7 +76,8 @@ def random_audio(samples: int, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     time = np.arange(samples) / 16000
     tones = sum(
-        generator.uniform(0.05, 0.2) * np.sin(2 * np.pi * generator.uniform(80, 4000) * time + 3 * np.sin(9 * time))
+        generator.uniform(0.05, 0.2)
+        * np.sin(2 * np.pi * generator.uniform(80, 4000) * time + 3 * np.sin(9 * time))
         for _ in range(4)
     )
     gate = np.repeat(generator.uniform(0, 1, samples // 1600 + 1) > 0.25, 1600)[:samples]

@@ -37,7 +37,9 @@ class ScriptedEngine(_core.PythonEngine):
         embeddings = np.zeros((tokens, self.config["decoder"]["width"]), np.float32)
         return embeddings, np.zeros((4 * tokens, self.config["encoder"]["width"]), np.float32)
 
-    def decode(self, state: dict[str, Any], audio: np.ndarray, previous_ids: np.ndarray, position: int) -> np.ndarray:
+    def decode(
+        self, state: dict[str, Any], audio: np.ndarray, previous_ids: np.ndarray, position: int
+    ) -> np.ndarray:
         self.calls.append(("decode", len(audio), position))
         self.previous_ids += previous_ids.tolist()
         logits = np.zeros((len(audio), self.config["decoder"]["vocab_size"]), np.float32)
@@ -47,7 +49,7 @@ class ScriptedEngine(_core.PythonEngine):
                 logits[row, self.token(generated)] = 20.0
         return logits
 
-    prompt_tokens = 0   # set by stream()
+    prompt_tokens = 0  # set by stream()
 
     def stream(self, delay_tokens: int = 6, **options: Any) -> _core.Stream:
         self.prompt_tokens = 1 + self.audio["left_pad_tokens"] + delay_tokens

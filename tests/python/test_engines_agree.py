@@ -48,7 +48,7 @@ def float_kv_trace(models: Models, shape: str, precision: str, delay_tokens: int
 def test_every_stage(models: Models, shape: str, precision: str, delay_tokens: int) -> None:
     native = float_kv_trace(models, shape, precision, delay_tokens)
     other = models.trace(shape, precision, "onnxruntime", delay_tokens)
-    assert np.array_equal(native["mel"], other["mel"])   # one front end
+    assert np.array_equal(native["mel"], other["mel"])  # one front end
     assert relative_rms(native["encoder"], other["encoder"]) <= limit(LIMITS["encoder"])
     assert relative_rms(native["projector"], other["projector"]) <= limit(LIMITS["projector"])
     equal = first_difference(native, other)
@@ -76,7 +76,7 @@ def test_half_precision_kv_is_as_good(models: Models, shape: str, precision: str
     default = models.trace(shape, precision, "native", 6)
     exact = float_kv_trace(models, shape, precision, 6)
     rows = slice(0, first_difference(default, exact) + 1)
-    assert np.array_equal(default["projector"], exact["projector"])   # the encoder keeps float32
+    assert np.array_equal(default["projector"], exact["projector"])  # the encoder keeps float32
     assert 0 < relative_rms(default["logits"][rows], exact["logits"][rows]) <= limit(LIMITS["half_kv"])
 
 
@@ -90,7 +90,9 @@ def test_demo_transcripts(models: Models, precision: str, capsys: pytest.Capture
     equal = total = 0
     for delay_ms in (240, 480, 960):
         for clip in clips:
-            left, right = (models.engine("demo", precision, name, 2).transcribe(clip.pcm, delay_ms) for name in counts)
+            left, right = (
+                models.engine("demo", precision, name, 2).transcribe(clip.pcm, delay_ms) for name in counts
+            )
             counts["native"].add(clip.text, left.text)
             counts["onnxruntime"].add(clip.text, right.text)
             assert len(left.token_ids) == len(right.token_ids)

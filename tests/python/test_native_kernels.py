@@ -64,7 +64,9 @@ def test_scalar_kernels_are_an_independent_opinion(models: Models, shape: str) -
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
 @pytest.mark.parametrize("sample", ["zero-to-nine.wav", "phone-number.flac", "serial-numbers.flac"])
-def test_the_demo_model_says_the_same_on_every_kernel_set(models: Models, precision: str, sample: str) -> None:
+def test_the_demo_model_says_the_same_on_every_kernel_set(
+    models: Models, precision: str, sample: str
+) -> None:
     package = models.package("demo", precision)
     expected = trace(package, AVAILABLE[0], sample)["ids"].tolist()
     for kernels in AVAILABLE:
@@ -80,7 +82,11 @@ def run_with_isa(isa: str, package: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return subprocess.run(
         [sys.executable, "-c", code, str(package), str(SAMPLES / "pin.ogg")],
-        capture_output=True, text=True, check=False, cwd=package, env={**os.environ, "VOXTRAL_EDGE_ISA": isa, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=package,
+        env={**os.environ, "VOXTRAL_EDGE_ISA": isa, "PYTHONPATH": path},
     )
 
 

@@ -21,7 +21,11 @@ def test_the_shapes_are_different_enough() -> None:
         text, audio = shape.text, shape.audio
         groups.add(text["num_attention_heads"] // text["num_key_value_heads"])
         for part in (text, audio):
-            columns |= {part["hidden_size"], part["intermediate_size"], part["num_attention_heads"] * part["head_dim"]}
+            columns |= {
+                part["hidden_size"],
+                part["intermediate_size"],
+                part["num_attention_heads"] * part["head_dim"],
+            }
         # Windows shorter than the clip: 20 ms frames and 80 ms tokens.
         assert audio["sliding_window"] < len(speech()) / 320 / 3
         assert text["sliding_window"] < len(speech()) / 1280
@@ -65,7 +69,7 @@ def test_every_delay_of_the_api(models: Models, delay_ms: int) -> None:
     stream.feed(speech())
     stream.finish()
     generated = expected["ids"][int(expected["prompt_len"]) :].tolist()
-    assert stream.token_ids[: len(generated)] == generated   # transformers stops at EOS, a live stream goes on
+    assert stream.token_ids[: len(generated)] == generated  # transformers stops at EOS, a live stream goes on
 
 
 def test_half_precision_weights_stay_close(models: Models) -> None:

@@ -46,7 +46,9 @@ def one_shot(models: Models, precision: str, trace: bool = False) -> dict[str, A
 
 
 def without_probabilities(result: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in event.items() if key != "probability"} for event in result["events"]]
+    return [
+        {key: value for key, value in event.items() if key != "probability"} for event in result["events"]
+    ]
 
 
 def random_pieces(seed: int) -> list[np.ndarray]:
@@ -64,7 +66,7 @@ def random_pieces(seed: int) -> list[np.ndarray]:
         elif style == 3:
             size = int(2 ** generator.uniform(0, 16))
         else:
-            size = 1 if done % 1280 > 1200 else 600   # single samples around every token border
+            size = 1 if done % 1280 > 1200 else 600  # single samples around every token border
         piece = pcm[done : done + size]
         pieces.append(piece if generator.random() < 0.5 else as_float(piece))
         done += size

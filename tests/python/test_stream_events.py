@@ -14,8 +14,8 @@ from scripted_python_engine import ScriptedEngine
 from voxtral_edge.errors import UsageError
 
 BOS, EOS, PAD, WORD = 1, 2, 32, 33
-SPECIAL = 64   # special tokens of shape "mha"; ids from here on are the 256 bytes, then words
-THE, AND = SPECIAL + 256, SPECIAL + 257   # " the", " and"
+SPECIAL = 64  # special tokens of shape "mha"; ids from here on are the 256 bytes, then words
+THE, AND = SPECIAL + 256, SPECIAL + 257  # " the", " and"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,9 @@ def bytes_tokens(text: str) -> list[int]:
     return [SPECIAL + value for value in text.encode()]
 
 
-def run(package: Path, tokens: list[int], samples: int | None = None, **options: Any) -> tuple[Any, list[dict[str, Any]]]:
+def run(
+    package: Path, tokens: list[int], samples: int | None = None, **options: Any
+) -> tuple[Any, list[dict[str, Any]]]:
     _, stream = scripted(package, tokens, **options)
     events = stream.feed(random_audio(samples or (len(tokens) + 1) * 1280, 1))
     return stream, events + stream.finish()
@@ -66,7 +68,7 @@ def test_words_and_their_times(package: Path) -> None:
     stream, events = run(package, tokens)
     words = [event for event in events if event["type"] == "word"]
     assert [word["text"] for word in words] == ["the", "anding", "the"]
-    assert [word["end"] for word in words] == pytest.approx([0.44, 0.76, 1.24])   # 80 g + 40 ms of the mark
+    assert [word["end"] for word in words] == pytest.approx([0.44, 0.76, 1.24])  # 80 g + 40 ms of the mark
     assert all(0 <= word["start"] <= word["end"] for word in words)
     assert all(a["end"] <= b["start"] for a, b in itertools.pairwise(words))
     assert all(word["probability"] == pytest.approx(1.0, abs=1e-5) for word in words)
@@ -77,12 +79,27 @@ def test_words_and_their_times(package: Path) -> None:
 
 @pytest.mark.parametrize("pads", [0, 1, 3])
 @pytest.mark.parametrize(
-    "text", ["Straße", "naïve café", "漢字かな交じり", "한국어", "Здравствуйте", "שלום", "مرحبا", "हिन्दी", "👍🏽👨‍👩‍👧", "₿ ∑ ℝ", "Ελλάδα", "ไทย", "tiếng Việt"]
+    "text",
+    [
+        "Straße",
+        "naïve café",
+        "漢字かな交じり",
+        "한국어",
+        "Здравствуйте",
+        "שלום",
+        "مرحبا",
+        "हिन्दी",
+        "👍🏽👨‍👩‍👧",
+        "₿ ∑ ℝ",
+        "Ελλάδα",
+        "ไทย",
+        "tiếng Việt",
+    ],
 )
 def test_no_broken_characters(package: Path, text: str, pads: int) -> None:
     """Every byte its own token, pads between them: 13 scripts, no U+FFFD, text only grows."""
     tokens = [token for byte in bytes_tokens(text) for token in (byte, *[PAD] * pads)]
-    engine, stream = scripted(package, tokens)
+    _, stream = scripted(package, tokens)
     events: list[dict[str, Any]] = []
     grown = ""
     for piece in np.array_split(random_audio((len(tokens) + 3) * 1280, 1), 17):
@@ -96,12 +113,19 @@ def test_no_broken_characters(package: Path, text: str, pads: int) -> None:
         events += new
     events += stream.finish()
     assert stream.text == text == texts(events) == events[-1]["text"]
-    if pads <= 1:   # more pads than a word may pause inside a character would cut it
+    if pads <= 1:  # more pads than a word may pause inside a character would cut it
         assert "".join(e["text"] for e in events if e["type"] == "word") == text.replace(" ", "")
 
 
 def test_invalid_bytes_become_replacement_characters(package: Path) -> None:
-    tokens = [SPECIAL + 0xFF, *bytes_tokens("a"), SPECIAL + 0xC3, *bytes_tokens("b"), SPECIAL + 0xE6, SPECIAL + 0xBC]
+    tokens = [
+        SPECIAL + 0xFF,
+        *bytes_tokens("a"),
+        SPECIAL + 0xC3,
+        *bytes_tokens("b"),
+        SPECIAL + 0xE6,
+        SPECIAL + 0xBC,
+    ]
     stream, events = run(package, tokens)
     assert stream.text == "�a�b�"
     assert texts(events) == stream.text
@@ -155,7 +179,7 @@ def test_the_first_events_come_as_soon_as_the_delay_allows(package: Path) -> Non
     tokens = [PAD] * 4 + [WORD, THE, PAD, PAD]
     for delay in (1, 6, 15):
         _, stream = scripted(package, tokens, delay_tokens=delay)
-        needed = 1280 * (5 + delay + 1) + 40   # text at index 5
+        needed = 1280 * (5 + delay + 1) + 40  # text at index 5
         audio = random_audio(needed + 5000, 1)
         assert texts(stream.feed(audio[: needed - 1])) == ""
         assert texts(stream.feed(audio[needed - 1 : needed])) == "the"

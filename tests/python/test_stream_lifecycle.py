@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import EOS, reference
 from native_testing import Models, random_audio, speech
 from safetensors.torch import load_file, save_file
 
 import voxtral_edge as ve
+from checkpoints import EOS, reference
 from voxtral_edge.errors import AudioFormatError, UsageError
 from voxtral_edge.export import Checkpoint, export_package
 
@@ -45,7 +45,12 @@ def test_short_inputs(models: Models, samples: int) -> None:
 def test_after_finish_only_reset_helps(engine: ve.Engine) -> None:
     stream = engine.core_stream(6)
     first = finish(stream, speech())
-    for call in (lambda: stream.feed(speech()), lambda: stream.feed(np.zeros(0, np.float32)), stream.flush, stream.finish):
+    for call in (
+        lambda: stream.feed(speech()),
+        lambda: stream.feed(np.zeros(0, np.float32)),
+        stream.flush,
+        stream.finish,
+    ):
         with pytest.raises(UsageError, match=r"reset\(\)"):
             call()
     assert stream.finished
@@ -96,7 +101,9 @@ def test_append_only_through_flushes(engine: ve.Engine) -> None:
         told += "".join(event["text"] for event in events if event["type"] == "text")
         assert stream.text == told
     events = stream.finish()
-    assert events[-1]["text"] == stream.text == told + "".join(e["text"] for e in events if e["type"] == "text")
+    assert (
+        events[-1]["text"] == stream.text == told + "".join(e["text"] for e in events if e["type"] == "text")
+    )
 
 
 def test_eos_does_not_end_a_live_stream(models: Models, tmp_path: Path) -> None:
@@ -106,7 +113,7 @@ def test_eos_does_not_end_a_live_stream(models: Models, tmp_path: Path) -> None:
     transformers ends.
     """
     base = finish(models.engine("golden", "fp32").core_stream(6), speech())[0]
-    victim = next(token for token in base[8:] if token >= 1000)   # a text token of the middle
+    victim = next(token for token in base[8:] if token >= 1000)  # a text token of the middle
     folder = tmp_path / "checkpoint"
     shutil.copytree(models.checkpoint("golden"), folder)
     tensors = load_file(folder / "model.safetensors")
@@ -150,14 +157,24 @@ def test_any_memory_layout_of_samples(engine: ve.Engine, layout: str) -> None:
     assert stream.token_ids == finish(engine.core_stream(6), pcm)[0]
 
 
-@pytest.mark.parametrize("bad", [np.zeros((2, 100), np.float32), np.zeros((), np.float32), np.zeros(9, np.int32), np.zeros(9, bool), np.zeros(9, complex), np.array(["a"])])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((2, 100), np.float32),
+        np.zeros((), np.float32),
+        np.zeros(9, np.int32),
+        np.zeros(9, bool),
+        np.zeros(9, complex),
+        np.array(["a"]),
+    ],
+)
 def test_samples_of_other_kinds_are_refused(engine: ve.Engine, bad: np.ndarray) -> None:
     stream = engine.core_stream(6)
     with pytest.raises((AudioFormatError, UsageError)):
         stream.feed(bad)
     with pytest.raises((AudioFormatError, UsageError)):
         engine.stream().feed(bad)
-    assert finish(stream, speech()) == finish(engine.core_stream(6), speech())   # nothing of it was taken
+    assert finish(stream, speech()) == finish(engine.core_stream(6), speech())  # nothing of it was taken
 
 
 def test_streams_in_threads(models: Models) -> None:

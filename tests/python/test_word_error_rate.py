@@ -21,7 +21,7 @@ from voxtral_edge.wer import WordErrors, edit_distance, normalize, pad_text_flip
 
 LIMITS = tolerances("word_error_rate")
 DELAYS_MS = (240, 480, 960)
-CONTROL_IDS = frozenset(range(64))   # special tokens of the demo model: they say nothing
+CONTROL_IDS = frozenset(range(64))  # special tokens of the demo model: they say nothing
 pytestmark = pytest.mark.slow
 
 
@@ -44,7 +44,9 @@ def transformers_text(name: str, delay_ms: int) -> str:
 
 
 @cache
-def native(models: Models, precision: str, delay_ms: int, sources: tuple[str, ...]) -> list[tuple[Utterance, Transcript]]:
+def native(
+    models: Models, precision: str, delay_ms: int, sources: tuple[str, ...]
+) -> list[tuple[Utterance, Transcript]]:
     engine = models.engine("demo", precision, "native", 2)
     return [(clip, engine.transcribe(clip.pcm, delay_ms)) for clip in utterances(sources)[1]]
 
@@ -64,7 +66,9 @@ def show(capsys: pytest.CaptureFixture[str], line: str) -> None:
 
 
 @pytest.mark.parametrize("delay_ms", DELAYS_MS)
-def test_fp32_writes_what_transformers_writes(models: Models, delay_ms: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fp32_writes_what_transformers_writes(
+    models: Models, delay_ms: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Digit strings, whole pipeline. transformers' offline features pass through 16-bit samples (rounded down); the
     evaluation recordings and samples are 16-bit already, so nothing is left to differ but float rounding at ties."""
     runs = native(models, "fp32", delay_ms, (DIGITS,))
@@ -98,15 +102,19 @@ def test_digits_against_transformers_fp32(
     points = 100 * (ours.rate - theirs.rate)
     show(
         capsys,
-        f"240 + 480 + 960 ms, {precision}, digits of {utterances()[0]}: WER native {100 * ours.rate:.2f} %, transformers "
-        f"fp32 {100 * theirs.rate:.2f} % of {ours.words} words: {points:+.2f} points",
+        f"240 + 480 + 960 ms, {precision}, digits of {utterances()[0]}: WER native {100 * ours.rate:.2f} %, "
+        f"transformers fp32 {100 * theirs.rate:.2f} % of {ours.words} words: {points:+.2f} points",
     )
     # Where the list is short (the bundled samples), two words are more than the bound.
-    assert abs(points) <= max(limit(LIMITS[precision]["points"]), 100 * limit(LIMITS["short_list_words"]) / ours.words)
+    assert abs(points) <= max(
+        limit(LIMITS[precision]["points"]), 100 * limit(LIMITS["short_list_words"]) / ours.words
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
-def test_edits_and_flips_against_fp32(models: Models, precision: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_edits_and_flips_against_fp32(
+    models: Models, precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """480 ms, everything the model has seen words of: how many tokens quantisation changes, and how many of those
     decide between speaking and silence. The word error rates of the sources are printed, not bounded: beyond digits
     the model is half wrong, and every tie counts."""
@@ -124,7 +132,10 @@ def test_edits_and_flips_against_fp32(models: Models, precision: str, capsys: py
     edits = sum(edit_distance(b, a) for a, b in ids)
     flips = sum(pad_text_flips(b, a, CONTROL_IDS) for a, b in ids)
     tokens = sum(len(a) for a, _ in ids)
-    show(capsys, f"480 ms, {precision}: {edits} token edits and {flips} pad-text flips of {tokens} tokens against fp32")
+    show(
+        capsys,
+        f"480 ms, {precision}: {edits} token edits and {flips} pad-text flips of {tokens} tokens against fp32",
+    )
     assert edits <= limit(LIMITS[precision]["edits"]) * tokens
     assert flips <= limit(LIMITS[precision]["flips"]) * tokens
 
