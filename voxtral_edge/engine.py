@@ -17,7 +17,7 @@ from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, AudioFile, PathLik
 from voxtral_edge.errors import DeviceError, ModelFormatError, UsageError
 from voxtral_edge.events import Event, SegmentEvent, SpeakerEvent, WordEvent
 from voxtral_edge.hotwords import Hotwords, parse_hotwords
-from voxtral_edge.results import Transcript, Word, segments_from_words
+from voxtral_edge.results import SUBTITLE_LIMITS, SegmentLimits, Transcript, Word, segments_from_words
 from voxtral_edge.stream import Stream
 from voxtral_edge.tokenizer import Tokenizer
 
@@ -195,6 +195,7 @@ class Engine:
         on_event: Callable[[Event], None] | None = None,
         hotwords: Any = None,
         diarize: Any = None,
+        limits: SegmentLimits = SUBTITLE_LIMITS,
     ) -> Transcript:
         """Transcribes a whole recording; the text is exactly what a live stream of it would give.
 
@@ -204,22 +205,24 @@ class Engine:
         on_event  called with every event as it becomes known
         hotwords  as in `stream`
         diarize   as in `stream`; words and segments of the transcript have the final speakers
+        limits    when a segment of the transcript is full
 
         AudioFormatError: a file that cannot be read. UsageError: an array of another kind, an invalid delay.
         """
         with self.stream(delay_ms, hotwords, diarize) as stream:
             if isinstance(audio, (str, Path)) or hasattr(audio, "__fspath__"):
                 with AudioFile(audio) as file:
-                    return _transcribe_blocks(stream, file.blocks(), on_event, file.warnings)
+                    return _transcribe_blocks(stream, file.blocks(), on_event, file.warnings, limits)
             pcm = as_pcm(audio)
             blocks = (pcm[begin : begin + BLOCK_SAMPLES] for begin in range(0, len(pcm), BLOCK_SAMPLES))
-            return _transcribe_blocks(stream, blocks, on_event, [])
+            return _transcribe_blocks(stream, blocks, on_event, [], limits)
 
 
 class TranscriptBuilder:
-    """Collects a stream's events into a `Transcript`."""
+    """Collects a stream's events into a `Transcript`; `limits` say when a segment is full."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: SegmentLimits = SUBTITLE_LIMITS) -> None:
+        self._limits = limits
         self._words: list[Word] = []
         self._breaks: list[float] = []
         self._turns: list[SpeakerEvent] = []
@@ -239,7 +242,7 @@ class TranscriptBuilder:
     def build(self, stream: Stream, duration_s: float, warnings: Iterable[str]) -> Transcript:
         """The transcript of what `stream` has heard in `duration_s` seconds."""
         text, words = stream.text, _with_final_speakers(self._words, self._turns)
-        segments = segments_from_words(words, text, self._breaks, duration_s)
+        segments = segments_from_words(words, text, self._breaks, duration_s, self._limits)
         return Transcript(
             text, words, segments, stream.token_ids, duration_s, None, list(warnings), list(self._turns)
         )
@@ -274,9 +277,10 @@ def _transcribe_blocks(
     blocks: Iterable[PcmArray],
     on_event: Callable[[Event], None] | None,
     warnings: list[str],
+    limits: SegmentLimits,
 ) -> Transcript:
     """Feeds every block to a fresh stream and finishes it. Reading fills `warnings`: read at the end."""
-    builder = TranscriptBuilder()
+    builder = TranscriptBuilder(limits)
     samples = 0
 
     def take(events: list[Event]) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any
 
 from voxtral_edge.results import MAX_LINE_CHARACTERS, Segment, Transcript, Word, wrap_lines
 
 # The shortest time a subtitle stays: players drop or flash cues of zero length.
 MIN_CUE_SECONDS = 0.08
+# Where there is room, a cue stays as long as viewers need (broadcasters' guides: a second at least, 20
+# characters per second for adults).
+MIN_SHOWN_SECONDS = 1.0
+READING_CHARACTERS_PER_SECOND = 20.0
 
 # An indented word object, to be put on one line: an hour of speech has nine thousand of them.
 _WORD_OBJECT = re.compile(
@@ -41,8 +45,7 @@ def to_txt(transcript: Transcript, words: bool = False) -> str:
 def to_srt(transcript: Transcript, width: int = MAX_LINE_CHARACTERS) -> str:
     """SubRip: numbered cues, CRLF-free, lines of at most `width` characters. Empty if there is no text."""
     cues = []
-    for number, segment in enumerate(transcript.segments, 1):
-        start, end = cue_times(segment)
+    for number, (segment, start, end) in enumerate(_cues(transcript), 1):
         lines = "\n".join(wrap_lines(_srt_text(_with_speaker(segment)), width))
         cues.append(f"{number}\n{clock(start, ',')} --> {clock(end, ',')}\n{lines}\n")
     return "\n".join(cues)
@@ -51,8 +54,7 @@ def to_srt(transcript: Transcript, width: int = MAX_LINE_CHARACTERS) -> str:
 def to_vtt(transcript: Transcript, words: bool = False, width: int = MAX_LINE_CHARACTERS) -> str:
     """WebVTT; with `words`, each word after the first carries its start time as an inline time stamp."""
     cues = ["WEBVTT\n"]
-    for segment in transcript.segments:
-        start, end = cue_times(segment)
+    for segment, start, end in _cues(transcript):
         body = (
             _vtt_words(segment, start, end, width)
             if words and segment.words
@@ -106,10 +108,23 @@ def clock(seconds: float, decimal_mark: str) -> str:
     return f"{hours:02d}:{minutes:02d}:{whole:02d}{decimal_mark}{fraction:03d}"
 
 
-def cue_times(segment: Segment) -> tuple[float, float]:
-    """Start and end of the segment's cue, in seconds; at least MIN_CUE_SECONDS long."""
+def cue_times(segment: Segment, next_start_s: float | None = None) -> tuple[float, float]:
+    """Start and end of the segment's cue, in seconds: from its first word on, and as long as it takes to read
+    it, but
+    not into the next cue, and never shorter than it was said."""
     start = max(0.0, segment.start)
-    return start, max(segment.end, start + MIN_CUE_SECONDS)
+    readable = start + max(MIN_SHOWN_SECONDS, len(segment.text) / READING_CHARACTERS_PER_SECOND)
+    if next_start_s is not None:
+        readable = min(readable, next_start_s)
+    return start, max(segment.end, readable, start + MIN_CUE_SECONDS)
+
+
+def _cues(transcript: Transcript) -> list[tuple[Segment, float, float]]:
+    following = [segment.start for segment in transcript.segments[1:]]
+    return [
+        (segment, *cue_times(segment, next_start))
+        for segment, next_start in zip_longest(transcript.segments, following)
+    ]
 
 
 def _word_dict(word: Word) -> dict[str, Any]:

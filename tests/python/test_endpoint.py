@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from front_door import sample, tiny_engine
+from front_door import run_cli, sample, tiny_engine
 
 import voxtral_edge as ve
 from voxtral_edge.audio import read_audio
@@ -132,3 +134,41 @@ def test_subtitles_keep_the_chosen_line_length() -> None:
     for document in (to_srt(transcript, 16), to_vtt(transcript, width=16)):
         lines = [line for line in document.splitlines() if line and "-->" not in line and not line.isdigit()]
         assert all(len(line) <= 16 for line in lines)
+
+
+def seconds(stamp: str) -> float:
+    hours, minutes, rest = stamp.replace(",", ".").split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(rest)
+
+
+def test_subtitles_stay_long_enough_to_be_read_and_never_overlap() -> None:
+    transcript = tiny_engine().transcribe(sample("serial-numbers.flac"), limits=SegmentLimits(seconds=1.0))
+    assert len(transcript.segments) > 10
+    for document in (to_srt(transcript), to_vtt(transcript)):
+        cues = [tuple(map(seconds, line.split(" --> "))) for line in document.splitlines() if "-->" in line]
+        following = [*(start for start, _ in cues[1:]), float("inf")]
+        for (start, end), segment, next_start in zip(cues, transcript.segments, following, strict=True):
+            assert start == pytest.approx(segment.start, abs=1e-3) and end >= segment.end - 1e-3
+            assert end <= next_start + 1e-3
+            assert end >= min(start + 1.0, next_start) - 2e-3
+
+
+def test_command_line_limits(tmp_path: Path) -> None:
+    out = tmp_path / "out.srt"
+    code, _, _ = run_cli(
+        "transcribe",
+        sample("serial-numbers.flac"),
+        "--format",
+        "srt",
+        "--max-line",
+        11,
+        "--max-segment",
+        60,
+        "-o",
+        out,
+    )
+    text = [
+        line for line in out.read_text().splitlines() if line and "-->" not in line and not line.isdigit()
+    ]
+    assert code == 0 and max(map(len, text)) <= 11 and len(text) > 10
+    assert run_cli("transcribe", sample("room.mp3"), "--max-line", 0)[0] == 2

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from voxtral_edge import formats
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.events import Event, TextEvent, event_to_dict
-from voxtral_edge.results import Transcript
+from voxtral_edge.results import MAX_LINE_CHARACTERS, Transcript
 
 FORMATS = ("txt", "srt", "vtt", "json", "jsonl")
 STDIN = "-"
@@ -115,6 +115,7 @@ class Sink:
     Live formats (txt without word times, jsonl) on standard output are printed event by event; everything
     else when the transcript is complete. `several`: more than one job shares standard output, so each is
     named. `whole`: text is printed when it is complete (which speaker says it may change until then).
+    `width`: characters per line of subtitles.
     """
 
     def __init__(
@@ -125,8 +126,10 @@ class Sink:
         several: bool,
         about: dict[str, Any],
         whole: bool = False,
+        width: int = MAX_LINE_CHARACTERS,
     ) -> None:
         self._job = job
+        self._width = width
         self._format = file_format
         self._words = words
         self._several = several
@@ -188,9 +191,9 @@ class Sink:
         if self._format == "jsonl":
             return "".join(self._lines)
         if self._format == "srt":
-            return formats.to_srt(transcript)
+            return formats.to_srt(transcript, self._width)
         if self._format == "vtt":
-            return formats.to_vtt(transcript, self._words)
+            return formats.to_vtt(transcript, self._words, self._width)
         return formats.to_txt(transcript, self._words)
 
     def _document(self, transcript: Transcript) -> dict[str, Any]:

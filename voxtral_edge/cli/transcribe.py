@@ -27,6 +27,7 @@ from voxtral_edge.cli.speaker_options import SpeakerOptions
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, Engine, TranscriptBuilder, delay_tokens, load
 from voxtral_edge.errors import AudioFormatError, UsageError
 from voxtral_edge.hotwords import Hotwords, read_hotwords_option
+from voxtral_edge.results import MAX_LINE_CHARACTERS, MAX_SEGMENT_LINES, MAX_SEGMENT_SECONDS, SegmentLimits
 
 Source = AudioFile | PcmPipe
 
@@ -56,6 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hotwords",
         metavar="FILE|WORDS",
         help="words to expect: a file, one `phrase` or `phrase :weight` per line, or a list with commas",
+    )
+    parser.add_argument(
+        "--max-line",
+        type=int,
+        default=MAX_LINE_CHARACTERS,
+        metavar="N",
+        help=f"characters per line of subtitles, {MAX_SEGMENT_LINES} lines at most (%(default)s)",
+    )
+    parser.add_argument(
+        "--max-segment",
+        type=float,
+        default=MAX_SEGMENT_SECONDS,
+        metavar="S",
+        help="longest segment, and so subtitle, in seconds (%(default)s)",
     )
     speaker_options.add_arguments(parser)
     parser.add_argument(
@@ -87,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs `voxtral-edge transcribe`; the exit code."""
     delay_tokens(args.delay_ms)
+    SegmentLimits(line_characters=args.max_line, seconds=args.max_segment)
     sources = list(args.audio) + ([STDIN] if args.stdin and STDIN not in args.audio else [])
     jobs = plan_jobs(sources, args.output, args.format, args.words)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -106,7 +122,9 @@ def run(args: argparse.Namespace) -> int:
     failed = len(readable) < len(jobs)
     documents: list[dict[str, Any]] = []
     for job in readable:
-        sink = Sink(job, args.format, args.words, len(jobs) > 1, about, whole=telling is not None)
+        sink = Sink(
+            job, args.format, args.words, len(jobs) > 1, about, whole=telling is not None, width=args.max_line
+        )
         try:
             document, interrupted = _transcribe(engine, job, sink, args, hotwords, telling)
         except AudioFormatError as error:
@@ -135,7 +153,7 @@ def _transcribe(
     """Transcribes one job. Returns the JSON document if the caller must print it, and whether Ctrl-C was
     pressed."""
     source = _source(job)
-    builder = TranscriptBuilder()
+    builder = TranscriptBuilder(SegmentLimits(line_characters=args.max_line, seconds=args.max_segment))
     blocks: Iterator[PcmArray] = source.blocks()
     samples = 0
     sink.begin()
