@@ -11,7 +11,7 @@ import numpy as np
 from voxtral_edge.errors import ModelFormatError
 
 from .config_hf import delay_in_config, read_hf_config, tied_in_config
-from .config_mistral import read_mistral_config, tied_in_params
+from .config_mistral import read_mistral_config, tied_in_params, unknown_in_params
 from .fields import Section
 from .model_config import ModelConfig
 from .names import HEAD_DUPLICATES, file_name, is_derived, normalise
@@ -145,7 +145,10 @@ class Checkpoint:
 
     def _read_config(self) -> ModelConfig:
         if self.layout == "mistral":
-            return read_mistral_config(self.folder, self.tokenizer)
+            config = read_mistral_config(self.folder, self.tokenizer)
+            for key in unknown_in_params(self.folder):
+                self.notes.append(f"params.json: {key} is not known to this exporter and has no effect")
+            return config
         stated, used = delay_in_config(self.folder), self.tokenizer.default_delay_tokens
         if stated is not None and stated != used:
             self.notes.append(f"default delay: {used} tokens from tekken.json (config.json says {stated})")

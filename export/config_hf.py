@@ -74,6 +74,7 @@ def _rope_theta(section: Section) -> float:
     if section.has("rope_parameters"):
         rope = section.section("rope_parameters")
         rope.require_if_present("rope_type", "default")
+        rope.require_if_present("partial_rotary_factor", 1, None)
         return rope.number("rope_theta")
     if section.has("rope_theta"):
         if section.has("rope_scaling"):

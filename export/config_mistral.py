@@ -12,6 +12,18 @@ from .model_config import AdapterConfig, DecoderConfig, EncoderConfig, ModelConf
 from .tokenizer import Tokenizer
 
 
+# Every key of the released model's params.json (spec 1.1).
+_ROOT_KEYS = frozenset(
+    "dim n_layers head_dim hidden_dim n_heads n_kv_heads use_biases causal rope_theta norm_eps vocab_size"
+    " model_parallel tied_embeddings sliding_window model_max_length ada_rms_norm_t_cond"
+    " ada_rms_norm_t_cond_dim multimodal".split()
+)
+_ENCODER_KEYS = frozenset(
+    "audio_encoding_args dim n_layers head_dim hidden_dim n_heads n_kv_heads vocab_size use_biases use_cache"
+    " rope_theta causal norm_eps pos_embed max_source_positions ffn_type norm_type sliding_window".split()
+)
+
+
 def read_mistral_config(folder: Path, tokenizer: Tokenizer) -> ModelConfig:
     root = Section.from_file(folder / "params.json")
     root.require_if_present("use_biases", False)
@@ -44,6 +56,22 @@ def read_mistral_config(folder: Path, tokenizer: Tokenizer) -> ModelConfig:
     )
     config.check(root.file)
     return config
+
+
+def unknown_in_params(folder: Path) -> list[str]:
+    """Keys of params.json that the exporter does not know, null ones left out.
+
+    Siblings of this model scale their rotary embeddings or attention by such keys (`yarn`, `llama_4_scaling`):
+    tensors of the right names and shapes would then be run in the wrong way, so somebody should hear of it.
+    """
+    root = Section.from_file(folder / "params.json")
+    encoder = root.section("multimodal").section("whisper_model_args").section("encoder_args")
+    return [
+        f"{section.path}{key}"
+        for section, known in ((root, _ROOT_KEYS), (encoder, _ENCODER_KEYS))
+        for key in section.values
+        if key not in known and section.has(key)
+    ]
 
 
 def tied_in_params(folder: Path) -> bool:

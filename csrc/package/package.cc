@@ -29,7 +29,7 @@ void check_format(const JsonValue& manifest) {
   if (found != kFormatVersion) {
     version.fail("version " + std::to_string(found) + ", but this program reads version " +
                  std::to_string(kFormatVersion) +
-                 ", so a newer voxtral-edge wrote it; update voxtral-edge, or, with this one,");
+                 ", so a newer voxtral-edge wrote it: update voxtral-edge, or go on with this one");
   }
 }
 

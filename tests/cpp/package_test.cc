@@ -266,7 +266,7 @@ TEST("weights cut at every 4 KiB boundary are refused on opening") {
 TEST("format and version") {
   refused("voxtral-edge-package", "gguf", "manifest.json: format: expected \"voxtral-edge-package\", found \"gguf\"");
   refused("\"format_version\": 1", "\"format_version\": 2",
-          "format_version: version 2, but this program reads version 1, so a newer voxtral-edge wrote it; update");
+          "format_version: version 2, but this program reads version 1, so a newer voxtral-edge wrote it: update");
   refused("\"format_version\": 1", "\"format_version\": \"1\"", "format_version: expected an integer");
   refused("\"format_version\": 1", "\"format_version\": 0", "format_version: expected an integer");
   refused("\"name\": \"tiny-test\"", "\"name\": \"\"", "name: expected 1 to 255 bytes");

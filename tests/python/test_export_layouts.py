@@ -203,6 +203,20 @@ def test_saved_rotary_frequencies_and_lists_of_end_tokens_are_no_obstacle(golden
     assert (package / "weights.bin").read_bytes() == (expected / "weights.bin").read_bytes()
 
 
+def test_unknown_keys_of_params_are_reported(golden):
+    def extend(params: dict) -> None:
+        params["llama_4_scaling"] = {"beta": 0.1}
+        params["moe"] = None
+        params["multimodal"]["whisper_model_args"]["encoder_args"]["yarn"] = {"factor": 16}
+
+    with Checkpoint(golden, "mistral") as checkpoint:
+        assert checkpoint.notes == []
+    edit_json(golden / "params.json", extend)
+    with Checkpoint(golden, "mistral") as checkpoint:
+        notes = "; ".join(checkpoint.notes)
+    assert len(checkpoint.notes) == 2 and "llama_4_scaling" in notes and "encoder_args.yarn" in notes
+
+
 def test_two_statements_of_the_delay_are_reported(golden):
     edit_json(golden / "config.json", lambda config: config.update(default_num_delay_tokens=12))
     with Checkpoint(golden, "hf") as checkpoint:

@@ -127,6 +127,10 @@ def put(value: Any, *path: str) -> Callable[[dict[str, Any]], None]:
         ),
         (remove("text_config", "rope_parameters", "rope_theta"), ["text_config.rope_parameters.rope_theta"]),
         (put("yarn", "text_config", "rope_parameters", "rope_type"), ["rope_type", "'yarn'", "'default'"]),
+        (
+            put(0.5, "text_config", "rope_parameters", "partial_rotary_factor"),
+            ["partial_rotary_factor", "0.5"],
+        ),
         (remove("audio_config", "sliding_window"), ["audio_config.sliding_window", "missing"]),
         (put(None, "text_config", "sliding_window"), ["text_config.sliding_window", "expected an integer"]),
         (remove("text_config", "head_dim"), ["text_config.head_dim", "missing"]),

@@ -153,7 +153,11 @@ class Sink:
     def event(self, event: Event) -> None:
         """Prints or keeps one event."""
         if self._format == "jsonl":
-            values = event_to_dict(event)
+            values = {
+                # Milliseconds and four digits of probability, as in the other formats; not 0.5650000000000001.
+                key: round(value, 4) if isinstance(value, float) else value
+                for key, value in event_to_dict(event).items()
+            }
             if self._several:
                 values = {"file": self._job.name, **values}
             line = json.dumps(values, ensure_ascii=False) + "\n"
