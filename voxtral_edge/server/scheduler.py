@@ -20,11 +20,10 @@ from voxtral_edge.server.metrics import Metrics
 log = logging.getLogger("voxtral_edge.server")
 
 SAMPLES_PER_TOKEN = 1280
-# A lone stream that is behind catches up in batches, which read the weights once for many tokens. As soon as
-# several are active, each round takes one token (80 ms) of each: a file must not hold up a microphone for
-# eight steps.
-ALONE_SAMPLES = 8 * SAMPLES_PER_TOKEN
-SHARED_SAMPLES = SAMPLES_PER_TOKEN
+# Streams that are behind catch up in batches, which read the weights once for many tokens. But a round takes
+# no more of any stream than the one that is least behind has: a file must not hold up a microphone for eight
+# steps.
+BATCH_TOKENS = 8
 RECENT_S = 2.0
 # The end of an utterance runs the padding, some twenty tokens, in one pass. A client that ends utterance
 # after utterance may have this part of the time; with other sessions open, its next end waits.
@@ -139,9 +138,12 @@ class Scheduler:
         failed: list[tuple[Lane, Exception]] = []
         wait_s: float | None = None
         # A lane that has just had audio will soon have more; one that has paused must not slow down a file.
-        active = sum(bool(lane.queue) or now - lane.worked_at < RECENT_S for lane in self._lanes)
-        alone = active <= 1
-        most = ALONE_SAMPLES if alone else SHARED_SAMPLES
+        active = [lane for lane in self._lanes if lane.queue or now - lane.worked_at < RECENT_S]
+        alone = len(active) <= 1
+        most = BATCH_TOKENS * SAMPLES_PER_TOKEN
+        if not alone:
+            behind = min(lane.queued_samples for lane in active) // SAMPLES_PER_TOKEN
+            most = max(1, min(BATCH_TOKENS // len(active), behind)) * SAMPLES_PER_TOKEN
         for lane in self._lanes:
             due_in = lane.due_in(now, alone)
             if due_in is None or lane.waiting_events >= self._queued_events:
