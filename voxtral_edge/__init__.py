@@ -11,6 +11,9 @@
                 ...
         stream.finish()
 
+    for event in engine.listen():                     # the microphone itself
+        ...
+
 Nothing heavy is imported until it is used: `import voxtral_edge` and the exporter work without the compiled
 module.
 """
@@ -38,18 +41,25 @@ if TYPE_CHECKING:
     from voxtral_edge import inspect, kernels
     from voxtral_edge.engine import VALID_DELAYS_MS, Engine, bundled_models, load
     from voxtral_edge.events import Event, FinalEvent, SegmentEvent, SpeakerEvent, TextEvent, WordEvent
+    from voxtral_edge.hotwords import Hotword, Hotwords
+    from voxtral_edge.listen import CaptionEvent, GapEvent
     from voxtral_edge.results import Segment, Transcript, Word
     from voxtral_edge.stream import Stream
+    from voxtral_edge.transcriber import Transcriber
 
     __version__: str
 
 __all__ = [
     "VALID_DELAYS_MS",
     "AudioFormatError",
+    "CaptionEvent",
     "DeviceError",
     "Engine",
     "Event",
     "FinalEvent",
+    "GapEvent",
+    "Hotword",
+    "Hotwords",
     "ModelFormatError",
     "OverrunError",
     "Segment",
@@ -57,6 +67,7 @@ __all__ = [
     "SpeakerEvent",
     "Stream",
     "TextEvent",
+    "Transcriber",
     "Transcript",
     "UsageError",
     "VoxtralEdgeError",
@@ -84,6 +95,11 @@ _HOME = {
     "Transcript": "results",
     "Word": "results",
     "Stream": "stream",
+    "CaptionEvent": "listen",
+    "GapEvent": "listen",
+    "Hotword": "hotwords",
+    "Hotwords": "hotwords",
+    "Transcriber": "transcriber",
 }
 
 
