@@ -154,6 +154,15 @@ def test_pieces_of_audio_do_not_matter_with_hotwords() -> None:
         assert stream.token_ids == whole.token_ids
 
 
+def test_both_engines_agree_with_hotwords() -> None:
+    pytest.importorskip("onnxruntime")
+    words = [("four nine", 6), ("one", 2)]
+    other = ve.load("tiny-en", engine="onnxruntime", threads=1)
+    recording = sample("zero-to-nine.wav")
+    expected = tiny_engine().transcribe(recording, hotwords=words)
+    assert other.transcribe(recording, hotwords=words).token_ids == expected.token_ids
+
+
 def test_command_line(tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("nine :20\n")

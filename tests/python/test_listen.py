@@ -22,7 +22,7 @@ import voxtral_edge as ve
 from voxtral_edge.audio import read_audio
 from voxtral_edge.listen import Backlog, CaptionEvent, FileSource, GapEvent, Listener, ListenStep, Status
 from voxtral_edge.listen.monitor import glyphs
-from voxtral_edge.listen.screen import Painter, Screen, View, bar, clock, render
+from voxtral_edge.listen.screen import Painter, Screen, View, bar, cells, clock, render, wrap
 
 RECORDING = "serial-numbers.flac"
 
@@ -193,6 +193,15 @@ def test_render_fits_the_terminal_at_every_width() -> None:
         assert all(len(line) <= columns for line in lines), (columns, lines)
     assert "overruns 3" in lines[-1] and "dropped 1.2 s" in lines[-1] and "1:06:40" in lines[-1]
     assert re.search(r"\x1b\[38;5;\d+m", "\n".join(render(view, 100, Painter(True))))
+
+
+def test_wide_characters_wrap_by_the_columns_they_take() -> None:
+    assert cells("東京 e\u0301 👩‍👩‍👧") == 4 + 1 + 1 + 1 + 6
+    for text in ("東京タワーへ行きます。" * 9, "naïve " * 40, "x" * 200, "안녕하세요 세계 " * 9):
+        lines = wrap(text, 31)
+        assert all(cells(line) <= 31 for line in lines) and len(lines) > 3
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert wrap("", 31) == [""]
 
 
 def test_bar_and_clock() -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 import time
+import unicodedata
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -66,10 +66,42 @@ def bar(share: float, cells: int, style: str, paint: Painter) -> str:
     return paint(filled, style) + paint("─" * (cells - len(filled)), DIM)
 
 
+def cells(text: str) -> int:
+    """Columns that a terminal uses for `text`: two for wide characters (Chinese, Japanese, Korean, emoji),
+    none for
+    marks that combine."""
+    return sum(
+        0
+        if unicodedata.combining(c) or c in "\u200d\ufe0f"
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
+        for c in text
+    )
+
+
+def wrap(text: str, columns: int) -> list[str]:
+    """`text` in lines of at most `columns` columns, broken at spaces, and inside words where there are
+    none."""
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if cells(joined) <= columns:
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        for character in word:
+            if cells(lines[-1] + character) > columns:
+                lines.append("")
+            lines[-1] += character
+    return lines
+
+
 def caption_lines(start_s: float, text: str, columns: int, paint: Painter) -> list[str]:
     """A caption with the time it begins, wrapped."""
     stamp = paint(clock(start_s).rjust(_INDENT - 2) + "  ", DIM)
-    wrapped = textwrap.wrap(text, max(10, columns - _INDENT - 1)) or [""]
+    wrapped = wrap(text, max(10, columns - _INDENT - 1))
     return [stamp + wrapped[0]] + [" " * _INDENT + line for line in wrapped[1:]]
 
 
