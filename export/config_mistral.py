@@ -11,16 +11,50 @@ from .fields import Section
 from .model_config import AdapterConfig, DecoderConfig, EncoderConfig, ModelConfig
 from .tokenizer import Tokenizer
 
-
 # Every key of the released model's params.json (spec 1.1).
 _ROOT_KEYS = frozenset(
-    "dim n_layers head_dim hidden_dim n_heads n_kv_heads use_biases causal rope_theta norm_eps vocab_size"
-    " model_parallel tied_embeddings sliding_window model_max_length ada_rms_norm_t_cond"
-    " ada_rms_norm_t_cond_dim multimodal".split()
+    {
+        "dim",
+        "n_layers",
+        "head_dim",
+        "hidden_dim",
+        "n_heads",
+        "n_kv_heads",
+        "use_biases",
+        "causal",
+        "rope_theta",
+        "norm_eps",
+        "vocab_size",
+        "model_parallel",
+        "tied_embeddings",
+        "sliding_window",
+        "model_max_length",
+        "ada_rms_norm_t_cond",
+        "ada_rms_norm_t_cond_dim",
+        "multimodal",
+    }
 )
 _ENCODER_KEYS = frozenset(
-    "audio_encoding_args dim n_layers head_dim hidden_dim n_heads n_kv_heads vocab_size use_biases use_cache"
-    " rope_theta causal norm_eps pos_embed max_source_positions ffn_type norm_type sliding_window".split()
+    {
+        "audio_encoding_args",
+        "dim",
+        "n_layers",
+        "head_dim",
+        "hidden_dim",
+        "n_heads",
+        "n_kv_heads",
+        "vocab_size",
+        "use_biases",
+        "use_cache",
+        "rope_theta",
+        "causal",
+        "norm_eps",
+        "pos_embed",
+        "max_source_positions",
+        "ffn_type",
+        "norm_type",
+        "sliding_window",
+    }
 )
 
 

@@ -37,8 +37,8 @@ OpenFile open_at(int folder, const std::string& path, const std::string& name) {
       throw Error(ErrorCode::model_format,
                   name + ": a symbolic link, which packages must not contain; put the file itself there");
     }
-    throw Error(ErrorCode::model_format, name + ": cannot be opened: " + reason(error) +
-                                             "; put a regular file there that this user may read");
+    throw Error(ErrorCode::model_format,
+                name + ": cannot be opened: " + reason(error) + "; put a regular file there that this user may read");
   }
   OpenFile file{FileDescriptor(descriptor), 0, name};
   struct stat status;

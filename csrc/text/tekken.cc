@@ -113,8 +113,9 @@ std::uint32_t Tekken::special(const std::string& name) const {
   for (const auto& [text, rank] : specials_) {
     if (text == name) return rank;
   }
-  throw Error(ErrorCode::model_format, "tekken.json: special_tokens: there is no " + json_quoted(name) +
-                                           "; this tokenizer does not belong to a realtime model; take tekken.json from the checkpoint");
+  throw Error(ErrorCode::model_format,
+              "tekken.json: special_tokens: there is no " + json_quoted(name) +
+                  "; this tokenizer does not belong to a realtime model; take tekken.json from the checkpoint");
 }
 
 }  // namespace voxtral_edge

@@ -18,7 +18,8 @@ const std::string kReplacement = "\xEF\xBF\xBD";
 const std::string kMultilingual =
     "Hello, world! Grüße aus Köln. ¿Qué tal? Ça va très bien à Noël. 漢字とかな交じり文。日本語 中文简体 繁體中文 "
     "한국어 "
-    "텍스트 العربية لغة جميلة हिन्दी में लिखा हुआ Привет, мир! Ελληνικά naïve coöperate e\xCC\x81 👩‍👩‍👧‍👦 "
+    "텍스트 العربية لغة جميلة हिन्दी में लिखा हुआ Привет, мир! Ελληνικά naïve coöperate e\xCC\x81 "
+    "👩‍👩‍👧‍👦 "
     "👍🏽 "
     "🇫🇷🇩🇪 🏴‍☠️ ❤️ 😀 𝔘𝔫𝔦 𠮷野家 "
     "\x01\x7F\xC2\x80\xDF\xBF\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF\xF0\x90\x80\x80\xF4\x8F\xBF\xBF";

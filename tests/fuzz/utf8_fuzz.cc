@@ -31,7 +31,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 std::vector<std::string> fuzz::seeds() {
   return {
-      "Grüße, 漢字かな 한국어 العربية हिन्दी Привет 👩‍👩‍👧‍👦👍🏽🇫🇷 "
+      "Grüße, 漢字かな 한국어 العربية हिन्दी Привет "
+      "👩‍👩‍👧‍👦👍🏽🇫🇷 "
       "e\xCC\x81",
       "plain text only", "\xC3\xA9\xE6\xBC\xA2\xF0\x9F\x98\x80\xED\x9F\xBF\xEE\x80\x80\xF4\x8F\xBF\xBF",
       "\xC0\xAF\xE0\x80\xBF\xF0\x81\x82\x41"};

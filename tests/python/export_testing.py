@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import source_export  # noqa: F401 - makes voxtral_edge.export importable
+
 from voxtral_edge.export import Checkpoint, export_package
 
 TYPES = {"float32": np.float32, "float16": np.float16, "uint8": np.uint8}

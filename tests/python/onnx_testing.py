@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import source_export  # noqa: F401 - makes voxtral_edge.export importable from a source checkout
 import torch
-from voxtral_edge.export import Checkpoint, export_package
 
 import checkpoints
 from voxtral_edge.engines.onnxruntime_backend import OnnxRuntimeBackend
+from voxtral_edge.export import Checkpoint, export_package
 
 EOS = checkpoints.EOS
 

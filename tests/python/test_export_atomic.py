@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 from export_testing import check_package, kill_self, leftovers, run_in_child
+
+from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.export import SyntheticCheckpoint, atomic_folder, export_package
 from voxtral_edge.export.atomic_folder import AtomicFolder, recover
 from voxtral_edge.export.weights_writer import HashingFile
-
-from voxtral_edge.errors import DeviceError, UsageError
 
 # Each of these events comes before a change on disk, so killing before the n-th one, for all n, visits every
 # state a killed export can leave. "open" covers creating files and every fsync, "ctypes.dlsym" the exchange.

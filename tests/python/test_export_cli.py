@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from export_testing import check_package, leftovers, read_manifest
-from voxtral_edge.export.progress import Progress, describe, duration
 
 from checkpoints import make_checkpoint
 from voxtral_edge.cli.main import main
+from voxtral_edge.export.progress import Progress, describe, duration
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pytest
 from checkpoint_shapes import SHAPES
 from export_testing import edit_json, export_folder, read_manifest, read_tensor
 from safetensors.numpy import load_file, save_file
-from voxtral_edge.export import PRECISIONS, Checkpoint
-from voxtral_edge.export.names import file_name
-from voxtral_edge.export.quantize import dequantize_rows
 
 from checkpoints import make_checkpoint, rename_tensors, shard
 from voxtral_edge.errors import ModelFormatError
+from voxtral_edge.export import PRECISIONS, Checkpoint
+from voxtral_edge.export.names import file_name
+from voxtral_edge.export.quantize import dequantize_rows
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import source_export  # noqa: F401 - makes voxtral_edge.export importable
 from checkpoint_shapes import Shape
+
+from checkpoints import mistral_params
 from voxtral_edge.export.model_config import DecoderConfig, EncoderConfig, ModelConfig
 from voxtral_edge.export.names import file_name
 from voxtral_edge.export.schema import tensor_specs
 from voxtral_edge.export.synthetic import SYNTHETIC_MODELS, SyntheticCheckpoint
-
-from checkpoints import mistral_params
 
 # The promise is 1.5 GB; what is measured is about 0.1 GB, and a whole table in float32 would be 1.6 GB alone.
 PEAK_LIMIT_BYTES = 400 << 20

@@ -15,9 +15,9 @@ import onnxruntime
 import pytest
 import torch
 from source_export import ROOT
-from voxtral_edge.export import optimum_plugin
 
 from checkpoints import _load_model, make_checkpoint
+from voxtral_edge.export import optimum_plugin
 
 # optimum-onnx 0.1.0 asks transformers for three names that 5.x moved or dropped. With them put back its
 # exporter loads, and exports this model through our patcher; the test does so in a process of its own.

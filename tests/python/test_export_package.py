@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from export_testing import check_package, export_folder, read_manifest, read_tensor
+
+from checkpoints import make_checkpoint
+from voxtral_edge.errors import UsageError
 from voxtral_edge.export import GROUPS, PRECISIONS, SyntheticCheckpoint, export_package
 from voxtral_edge.export.package_layout import plan_layout
 from voxtral_edge.export.pipeline import group_bytes
@@ -14,9 +17,6 @@ from voxtral_edge.export.precision import resolve_precision
 from voxtral_edge.export.schema import tensor_specs
 from voxtral_edge.export.synthetic import SYNTHETIC_MODELS
 from voxtral_edge.export.tokenizer import delay_tokens, read_tokenizer
-
-from checkpoints import make_checkpoint
-from voxtral_edge.errors import UsageError
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import onnxruntime
 import pytest
 import source_export  # noqa: F401 - makes voxtral_edge.export importable
 from onnx import TensorProto, helper, numpy_helper
-from voxtral_edge.export.quantize import dequantize_rows, quantize_rows
 
 from voxtral_edge.errors import ModelFormatError
+from voxtral_edge.export.quantize import dequantize_rows, quantize_rows
 
 
 def gaussian(rows: int, columns: int, seed: int = 0) -> np.ndarray:

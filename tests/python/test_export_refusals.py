@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from export_testing import edit_json, export_folder, leftovers
 from safetensors.numpy import load_file, save_file
-from voxtral_edge.export import Checkpoint
 
 from checkpoints import make_checkpoint
 from voxtral_edge.errors import ModelFormatError
+from voxtral_edge.export import Checkpoint
 
 MODEL, CONFIG, PARAMS, TEKKEN = "model.safetensors", "config.json", "params.json", "tekken.json"
 QUERY = "audio_tower.layers.1.self_attn.q_proj.weight"

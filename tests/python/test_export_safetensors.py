@@ -11,9 +11,9 @@ import pytest
 import torch
 from export_testing import read_safetensors_header, write_safetensors
 from safetensors.torch import save_file
-from voxtral_edge.export.safetensors_reader import SafetensorsFile
 
 from voxtral_edge.errors import ModelFormatError
+from voxtral_edge.export.safetensors_reader import SafetensorsFile
 
 
 @pytest.fixture

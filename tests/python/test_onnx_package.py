@@ -11,11 +11,11 @@ from typing import Any
 import onnx
 import pytest
 from onnx_testing import make_package
-from voxtral_edge.export.onnx_graphs import build_graphs
 
 import checkpoints
 from voxtral_edge.engines.graph_check import graph_problems
 from voxtral_edge.errors import ModelFormatError
+from voxtral_edge.export.onnx_graphs import build_graphs
 
 STANDARD = {
     "Add", "And", "Attention", "BitShift", "BitwiseAnd", "Cast", "Concat", "Conv", "Cos", "Gather", "Gelu",

@@ -25,12 +25,12 @@ import onnx
 import pytest
 from numpy_model import NumpyModel, int8_blocks
 from onnx_testing import make_package, transcribe
-from voxtral_edge.export.onnx_layers import linear, table_rows
-from voxtral_edge.export.onnx_nodes import GraphWriter
-from voxtral_edge.export.quantize import quantize_rows
 
 import checkpoints
 from voxtral_edge.engines.onnxruntime_backend import OnnxRuntimeBackend
+from voxtral_edge.export.onnx_layers import linear, table_rows
+from voxtral_edge.export.onnx_nodes import GraphWriter
+from voxtral_edge.export.quantize import quantize_rows
 
 ort = pytest.importorskip("onnxruntime")
 
