@@ -180,7 +180,7 @@ def _engine_checks(folder: Path, manifest: dict[str, Any]) -> Iterator[Check]:
     """Both engines through the public API on a synthetic clip, and on a recording if there is one."""
     for module, hint in (
         ("onnxruntime", "pip install onnxruntime"),
-        ("voxtral_edge._core", "pip install voxtral-edge"),
+        ("voxtral_edge._core", "pip install . in the source folder"),
     ):
         if importlib.util.find_spec(module) is None:
             yield Check("engines", NOT_RUN, f"{module} is not installed: {hint}")

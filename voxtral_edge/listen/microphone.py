@@ -150,5 +150,5 @@ def _sounddevice() -> Any:
     except (ImportError, OSError) as error:  # OSError: the package is there, PortAudio is not
         raise DeviceError(
             f"the microphone needs sounddevice and PortAudio, which do not load ({error}); install them with "
-            "pip install 'voxtral-edge[mic]' and apt install libportaudio2, or install alsa-utils for arecord"
+            "pip install sounddevice and apt install libportaudio2, or install alsa-utils for arecord"
         ) from error
