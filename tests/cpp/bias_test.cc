@@ -2,13 +2,28 @@
 #include "decode/bias.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "check.h"
+
+namespace {
+long allocations = 0;
+}
+
+void* operator new(std::size_t size) {
+  ++allocations;
+  void* memory = std::malloc(size);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 using namespace voxtral_edge;
 
@@ -102,6 +117,26 @@ TEST("a token without bonus opens the way to its continuations and wins nothing 
   CHECK_EQ(choose(biaser, 20, near).id, 20u);
   biaser.advance(10, true);
   CHECK_EQ(choose(biaser, 20, near).id, 11u);
+}
+
+TEST("steps allocate nothing, however many phrases are under way at once") {
+  std::vector<BiasSpelling> spellings;
+  for (std::size_t length = 1; length <= 40; ++length) {  // "a", "aa", "aaa", ...: every suffix is under way
+    spellings.push_back({std::vector<std::uint32_t>(length, 10), std::vector<float>(length, 1.0f), length % 2 == 0});
+    spellings.push_back({{10, static_cast<std::uint32_t>(length)}, {1.0f, 1.0f}, false});
+  }
+  Biaser biaser(tree(spellings));
+  const std::vector<float> values = logits({{20, 1.5f}, {10, 1.0f}});
+  const long before = allocations;
+  std::uint32_t taken = 0;
+  for (int step = 0; step < 2000; ++step) {
+    const TokenChoice choice = choose(biaser, 20, values, step > 0);
+    biaser.advance(step % 97 == 0 ? 33 : choice.id, step > 0);
+    taken += choice.id == 10 ? 1 : 0;
+    if (step % 501 == 0) biaser.reset();
+  }
+  CHECK_EQ(allocations, before);
+  CHECK_EQ(taken, 2000u);
 }
 
 TEST("refusals: no tokens, bonuses that do not match, are negative, too large or not numbers, too many tokens") {

@@ -171,6 +171,7 @@ class Screen:
         self._paint = Painter(colour)
         self._view = View(delay_s, monitor=deque(maxlen=400) if monitor else None)
         self._gaps: deque[GapEvent] = deque()
+        self._word_start_s = 0.0  # of the last word
         self._shown_lines = 0
         self._last_frame = 0.0
         self._out.write("\x1b[?25l\n  " + self._paint(title, BOLD) + "\n\n")
@@ -192,7 +193,8 @@ class Screen:
                 finished += caption_lines(event.start, said, self._columns(), self._paint)
                 at = view.open_text.find(event.text)
                 view.open_text = view.open_text[at + len(event.text) :] if at >= 0 else ""
-                view.open_since_s = event.end
+                # The word that completed this caption begins the next one.
+                view.open_since_s = max(event.end, self._word_start_s)
             elif isinstance(event, GapEvent):
                 self._gaps.append(event)
         if not view.open_text.strip():
