@@ -123,7 +123,7 @@ TEST("steps allocate nothing, however many phrases are under way at once") {
   std::vector<BiasSpelling> spellings;
   for (std::size_t length = 1; length <= 40; ++length) {  // "a", "aa", "aaa", ...: every suffix is under way
     spellings.push_back({std::vector<std::uint32_t>(length, 10), std::vector<float>(length, 1.0f), length % 2 == 0});
-    spellings.push_back({{10, static_cast<std::uint32_t>(length)}, {1.0f, 1.0f}, false});
+    spellings.push_back({{10, static_cast<std::uint32_t>(length + 50)}, {1.0f, 1.0f}, false});
   }
   Biaser biaser(tree(spellings));
   const std::vector<float> values = logits({{20, 1.5f}, {10, 1.0f}});
