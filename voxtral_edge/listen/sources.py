@@ -223,9 +223,7 @@ def arecord_source(device: str | None = None) -> ProgramSource:
     as
     plughw:1,0, which resamples where the device cannot do 16 kHz. DeviceError if arecord is not installed."""
     if shutil.which("arecord") is None:
-        raise DeviceError(
-            "no arecord on this machine; install alsa-utils, or: pip install sounddevice"
-        )
+        raise DeviceError("no arecord on this machine; install alsa-utils, or: pip install sounddevice")
     command = ["arecord", "-q", "-t", "raw", "-f", "S16_LE", "-c", "1", "-r", str(SAMPLE_RATE_HZ)]
     command += ["--buffer-time=500000", "--period-time=20000"] + (["-D", device] if device else [])
     return ProgramSource(command, f"arecord {device or 'default'}")
