@@ -24,7 +24,7 @@ CHECKPOINT = "resemblyzer/pretrained.pt"
 LAYERS = 3
 NAME = "ge2e-resemblyzer-0.1.4"
 # Average cosine from which on two groups of windows are one speaker; found as docs/diarization.md says.
-SAME_SPEAKER = 0.61
+SAME_SPEAKER = 0.63
 ORIGIN = "Resemblyzer 0.1.4, pretrained.pt (Resemble.AI, 2019), converted"
 
 

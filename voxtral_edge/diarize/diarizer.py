@@ -56,6 +56,8 @@ class OnlineDiarizer:
             voiceprints.check(self.embedder.name)
         self._voiceprints = voiceprints
         self._tuning = tuning or Tuning()
+        margin = 0.0 if speakers == "auto" else self._tuning.fixed_margin
+        self._same_speaker = self.embedder.same_speaker + margin
         self._revisable_frames = round(revisable_s * FRAMES_PER_SECOND)
         self._segmenter = Segmenter()
         self.reset()
@@ -151,7 +153,7 @@ class OnlineDiarizer:
             vectors,
             seconds,
             known[1],
-            self.embedder.same_speaker,
+            self._same_speaker,
             limit=self.limit,
             heard=known[2],
             least_seconds=tuning.least_seconds,

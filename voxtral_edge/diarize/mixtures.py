@@ -12,9 +12,10 @@ from voxtral_edge.diarize.turns import Turn, joined_turns
 
 SAMPLE_RATE_HZ = 16_000
 _FRAME = 160
-# What counts as speech in a clean recording: within this of its loud parts; shorter silences belong to the turn (as in
-# the rules of NIST's evaluations), shorter noises do not count.
-SPEECH_RANGE_DB = 35.0
+# What counts as speech in a recording of one speaker: within 35 dB of its loud parts and 6 dB above its quiet ones, but
+# not less than what is within 20 dB. Shorter silences belong to the turn (as in the rules of NIST's evaluations),
+# shorter noises do not count.
+SPEECH_RANGE_DB, ABOVE_QUIET_DB, SURE_RANGE_DB = 35.0, 6.0, 20.0
 SILENCE_FRAMES = 50
 NOISE_FRAMES = 5
 
@@ -27,22 +28,27 @@ class Mixture:
     turns: list[Turn]
 
 
-def speech_stretches(pcm: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Where a clean recording of one speaker holds speech, as (first, past-the-end) samples."""
+def speech_frames(pcm: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which whole 10 ms frames of a recording of one speaker hold speech."""
     frames = pcm[: len(pcm) // _FRAME * _FRAME].reshape(-1, _FRAME).astype(np.float64)
     if len(frames) == 0:
-        return []
+        return np.zeros(0, dtype=bool)
     level = 10 * np.log10(np.mean(frames * frames, axis=1) + 1e-12)
-    loud = level > np.percentile(level, 95) - SPEECH_RANGE_DB
-    runs = _runs(loud)
-    runs = [run for run in runs if run[1] - run[0] >= NOISE_FRAMES]
+    quiet, loud = np.percentile(level, [5, 95])
+    return np.asarray(level > min(max(loud - SPEECH_RANGE_DB, quiet + ABOVE_QUIET_DB), loud - SURE_RANGE_DB))
+
+
+def speech_stretches(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Stretches of speech, as (first, past-the-end) frames, of flags per frame."""
     joined: list[tuple[int, int]] = []
-    for begin, end in runs:
+    for begin, end in _runs(flags):
+        if end - begin < NOISE_FRAMES:
+            continue
         if joined and begin - joined[-1][1] < SILENCE_FRAMES:
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((begin, end))
-    return [(begin * _FRAME, end * _FRAME) for begin, end in joined]
+    return joined
 
 
 def make_mixture(
@@ -67,14 +73,15 @@ def make_mixture(
     while samples < total_s * SAMPLE_RATE_HZ:
         choices = [name for name in names if name != last] or names
         name = order.pop(0) if order else choices[int(generator.integers(len(choices)))]
-        length = int(generator.uniform(*turn_s) * SAMPLE_RATE_HZ)
-        source = material[name]
+        length = int(generator.uniform(*turn_s) * SAMPLE_RATE_HZ) // _FRAME * _FRAME
+        source, flags = material[name]
         begin = position[name] if position[name] + length <= len(source) else 0
         piece = source[begin : begin + length]
         position[name] = begin + len(piece)
         pause = np.zeros(int(generator.uniform(*pause_s) * SAMPLE_RATE_HZ), dtype=np.float32)
-        for first, end in speech_stretches(piece):
-            turns.append(Turn((samples + first) / SAMPLE_RATE_HZ, (samples + end) / SAMPLE_RATE_HZ, name))
+        for first, end in speech_stretches(flags[begin // _FRAME : (begin + len(piece)) // _FRAME]):
+            start = samples / SAMPLE_RATE_HZ
+            turns.append(Turn(start + first / 100, start + end / 100, name))
         parts += [piece * np.float32(gains[name]), pause]
         samples += len(piece) + len(pause)
         last = name
@@ -85,16 +92,19 @@ def make_mixture(
 
 def _material(
     recordings: Sequence[NDArray[np.float32]], generator: np.random.Generator
-) -> NDArray[np.float32]:
-    """All of a speaker's speech in a random order, silence at the ends of recordings cut off."""
-    pieces = []
-    for index in generator.permutation(len(recordings)):  # cut anywhere: a turn need not end with a word
-        pcm = recordings[index]
-        stretches = speech_stretches(pcm)
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """All of a speaker's speech in a random order, silence at the ends of recordings cut off, and which of its frames
+    hold speech."""
+    pieces, flags = [], []
+    gap = SAMPLE_RATE_HZ // 5
+    for index in generator.permutation(len(recordings)):
+        spoken = speech_frames(recordings[index])
+        stretches = speech_stretches(spoken)
         if stretches:
-            pieces.append(pcm[stretches[0][0] : stretches[-1][1]])
-            pieces.append(np.zeros(SAMPLE_RATE_HZ // 5, dtype=np.float32))
-    return np.concatenate(pieces)
+            first, end = stretches[0][0], stretches[-1][1]
+            pieces += [recordings[index][first * _FRAME : end * _FRAME], np.zeros(gap, dtype=np.float32)]
+            flags += [spoken[first:end], np.zeros(gap // _FRAME, dtype=bool)]
+    return np.concatenate(pieces), np.concatenate(flags)
 
 
 def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -89,7 +89,9 @@ class Segmenter:
         if self.frames - self._voiced_end >= PAUSE_FRAMES:
             self._close(pieces)
         elif self.frames - self._cell_start >= CELL_FRAMES:
-            self._cell(self.frames, pieces, self.frames - self._start >= FIRST_WINDOW_FRAMES)
+            # The silence that a pause may begin with belongs to the next cell, or to none.
+            end = min(self.frames, self._voiced_end + MARGIN_FRAMES)
+            self._cell(end, pieces, self.frames - self._start >= FIRST_WINDOW_FRAMES)
 
     def _close(self, pieces: list[Piece]) -> None:
         assert self._start is not None

@@ -1,0 +1,158 @@
+"""Speech detection, pieces, and the grouping of windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from diarize_testing import tone_voice
+from numpy.typing import NDArray
+
+from voxtral_edge.diarize.clustering import Group, Voice, group_windows
+from voxtral_edge.diarize.segments import CELL_FRAMES, WINDOW_FRAMES, Piece, Segmenter
+from voxtral_edge.diarize.voice_activity import VoiceActivity
+
+
+def near(direction: int, count: int, seed: int, spread: float = 0.3) -> NDArray[np.float32]:
+    """Unit vectors around one axis of 16."""
+    vectors = np.random.default_rng(seed).normal(0, spread / 4, (count, 16))
+    vectors[:, direction] += 1
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def voice(direction: int) -> Voice:
+    result = Voice(np.zeros(16), 0.0)
+    for vector in near(direction, 10, 99):
+        result.add(vector, 0.8)
+    return result
+
+
+def grouped(
+    vectors: NDArray[np.float32],
+    known: tuple[Voice, ...] = (),
+    limit: int = 32,
+    heard: int = 0,
+    **options: object,
+) -> list[Group]:
+    values: dict[str, object] = {"least_seconds": 2.0, "tentative": (), **options}
+    return group_windows(vectors, [0.8] * len(vectors), known, 0.6, limit=limit, heard=heard, **values)  # type: ignore[arg-type]
+
+
+def test_groups_are_the_voices() -> None:
+    vectors = np.concatenate([near(0, 6, 1), near(1, 5, 2), near(0, 4, 3)])
+    groups = grouped(vectors)
+    assert [group.members for group in groups] == [[0, 1, 2, 3, 4, 5, 11, 12, 13, 14], [6, 7, 8, 9, 10]]
+    assert groups[0].seconds == pytest.approx(8.0) and groups[0].known is None
+
+
+def test_few_odd_windows_are_no_speaker_unless_they_are_recent() -> None:
+    vectors = np.concatenate([near(0, 6, 1), near(1, 1, 2)])
+    assert [group.members for group in grouped(vectors)] == [list(range(7))]
+    assert [group.members for group in grouped(vectors, tentative=[6])] == [[0, 1, 2, 3, 4, 5], [6]]
+    assert [group.members for group in grouped(vectors[6:])] == [[0]]  # the only voice there is
+
+
+def test_known_voices_are_never_merged() -> None:
+    alike = (voice(0), Voice(voice(0).total * 0.5, 4.0))
+    groups = grouped(near(0, 6, 1), alike, heard=2)
+    assert len(groups) == 1 and groups[0].known in (0, 1)
+    # even where fewer are allowed than are known
+    groups = grouped(np.concatenate([near(0, 4, 1), near(1, 4, 2)]), (voice(0), voice(1)), limit=1, heard=2)
+    assert [(group.known, group.members) for group in groups] == [(0, [0, 1, 2, 3]), (1, [4, 5, 6, 7])]
+
+
+def test_limit_merges_what_is_nearest() -> None:
+    """Three people and a few odd windows, three places: the odd ones go, not one of the people."""
+    vectors = np.concatenate([near(0, 9, 1), near(1, 9, 2), near(2, 9, 3), near(3, 3, 4)])
+    assert len(grouped(vectors)) == 4
+    groups = grouped(vectors, limit=3)
+    assert [len(set(group.members) & set(range(27))) for group in groups] == [9, 9, 9]
+
+
+def test_a_heard_voice_keeps_its_place_and_an_enrolled_one_takes_none() -> None:
+    vectors = np.concatenate([near(0, 5, 1), near(1, 5, 2)])
+    assert len(grouped(vectors, (voice(5),), limit=2, heard=0)) == 2
+    groups = grouped(vectors, (voice(5),), limit=2, heard=1)  # one of the two must be voice 5 or the other
+    assert len(groups) <= 2 and sum(len(group.members) for group in groups) == 10
+    assert len({0 if group.known is None else 1 for group in groups} | {1}) == 2 or len(groups) == 1
+
+
+def test_voice_limits_its_memory() -> None:
+    limited = voice(0).limited(2.0)
+    assert limited.seconds == pytest.approx(2.0)
+    np.testing.assert_allclose(limited.mean, voice(0).mean)
+
+
+def pieces_of(pcm: NDArray[np.float32], block: int) -> list[Piece]:
+    segmenter = Segmenter()
+    found = [p for begin in range(0, len(pcm), block) for p in segmenter.feed(pcm[begin : begin + block])]
+    return found + segmenter.finish()
+
+
+def spoken(seed: int = 0) -> NDArray[np.float32]:
+    """1 s silence, 3.1 s voice, 0.15 s silence, 1 s voice, 1 s silence, 0.2 s voice, 1 s silence."""
+    gap = [np.zeros(round(s * 16000), np.float32) for s in (1, 0.15, 1, 1)]
+    parts = [gap[0], tone_voice(0, 3.1), gap[1], tone_voice(0, 1.0), gap[2], tone_voice(1, 0.2), gap[3]]
+    pcm = np.concatenate(parts)
+    return pcm + np.random.default_rng(seed).normal(0, 1e-4, len(pcm)).astype(np.float32)
+
+
+def test_pieces_cover_the_speech() -> None:
+    pieces = pieces_of(spoken(), 1600)
+    first = [piece for piece in pieces if piece.begins]
+    assert [piece.start / 100 for piece in first] == pytest.approx([1.0, 6.25], abs=0.1)
+    assert pieces[-1].end / 100 == pytest.approx(6.45, abs=0.12)
+    before = [piece for piece in pieces if piece.end < 600]
+    assert before[-1].end / 100 == pytest.approx(5.25, abs=0.1)  # 0.15 s of silence is no pause
+    for left, right in zip(pieces, pieces[1:], strict=False):
+        assert right.begins or left.end == right.start
+        assert left.end <= right.start
+    for piece in pieces:
+        assert 0 < piece.end - piece.start <= CELL_FRAMES and piece.end <= piece.heard
+        if piece.window is not None:
+            assert len(piece.window) == 160 * (piece.end - piece.window_start) <= 160 * WINDOW_FRAMES
+    assert pieces[0].window is None and pieces[1].window is not None  # the first window is 0.8 s long
+
+
+@pytest.mark.parametrize("block", [1, 100, 160, 7777, 10**6])
+def test_pieces_do_not_depend_on_the_blocks(block: int) -> None:
+    pcm = spoken()[: 16000 if block == 1 else None]
+    expected, found = pieces_of(pcm, 1600), pieces_of(pcm, block)
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert (a.start, a.end, a.begins, a.window_start, a.heard) == (
+            b.start,
+            b.end,
+            b.begins,
+            b.window_start,
+            b.heard,
+        )
+        assert (a.window is None) == (b.window is None) and (
+            a.window is None or np.array_equal(a.window, b.window)
+        )
+
+
+def test_noise_is_learnt() -> None:
+    """Steady noise is taken for speech only until the floor is known; speech above it is found all the same."""
+    noise = np.random.default_rng(2).normal(0, 0.01, 16000 * 12).astype(np.float32)
+    assert sum(p.end - p.start for p in pieces_of(noise, 1600)) < 150
+    noise[16000 * 8 : 16000 * 10] += tone_voice(3, 2.0)
+    late = [p for p in pieces_of(noise, 1600) if p.end > 300]
+    assert late[0].start / 100 == pytest.approx(8.0, abs=0.2)
+    assert late[-1].end / 100 == pytest.approx(10.0, abs=0.4)
+
+
+def test_silence_and_clicks_are_no_speech() -> None:
+    pcm = np.zeros(16000 * 5, np.float32)
+    assert pieces_of(pcm, 1600) == []
+    pcm[16000::8000] = 0.9
+    assert pieces_of(pcm, 1600) == []
+
+
+def test_activity_forgets() -> None:
+    activity, fresh = VoiceActivity(), VoiceActivity()
+    for _ in range(200):
+        activity.frame(tone_voice(0, 0.01))
+    activity.reset()
+    assert [activity.frame(tone_voice(1, 0.01)) for _ in range(9)] == [
+        fresh.frame(tone_voice(1, 0.01)) for _ in range(9)
+    ]
