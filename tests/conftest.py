@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,10 +20,16 @@ sys.path.insert(0, str(ROOT / "tests" / "python"))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from native_testing import Models  # noqa: E402 - needs the path
+from native_testing import Models, must_have  # noqa: E402 - needs the path
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
     """Random checkpoints, their packages and engines, and the demo model's."""
     yield Models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def onnxruntime() -> None:
+    """Tests that compare with onnxruntime ask for this."""
+    must_have(importlib.util.find_spec("onnxruntime") is not None, "onnxruntime is not installed")

@@ -157,3 +157,13 @@ def test_no_case_is_overlooked(
     assert [name for name in cases if file_of(name) is None] == []
     if build == "thread":
         assert any("two_streams" in name for name in cases) and any("thread_pool" in name for name in cases)
+
+
+def test_a_missing_tool_is_a_failure_where_everything_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOXTRAL_EDGE_REQUIRE_ALL", "1")
+    must_have(True, "not reported")
+    with pytest.raises(pytest.fail.Exception, match="qemu"):
+        must_have(False, "qemu is not installed")
+    monkeypatch.delenv("VOXTRAL_EDGE_REQUIRE_ALL")
+    with pytest.raises(pytest.skip.Exception, match="qemu"):
+        must_have(False, "qemu is not installed")

@@ -17,7 +17,7 @@ from native_testing import Models, Trace, limit, relative_rms, speech, tolerance
 import voxtral_edge as ve
 from voxtral_edge.wer import WordErrors
 
-pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.usefixtures("onnxruntime")
 
 LIMITS = tolerances("quantised_engines")
 ALL_SHAPES = [*sorted(SHAPES), "demo"]

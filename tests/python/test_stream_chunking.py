@@ -132,10 +132,10 @@ def test_counters_of_a_quantised_trained_model(models: Models, precision: str, s
     assert run(engine, [pcm], start_token_position=start)["ids"] == expected["ids"]
 
 
+@pytest.mark.usefixtures("onnxruntime")
 @pytest.mark.parametrize("delay_tokens", [1, 6, 15, 30])
 def test_onnxruntime_streams_the_same_way(models: Models, delay_tokens: int) -> None:
     """One streaming loop for both engines: chunking does not matter there either."""
-    pytest.importorskip("onnxruntime")
     engine = models.engine(SHAPE, "fp32", "onnxruntime")
     expected = run(engine, [as_float(clip())], delay_tokens)
     assert run(engine, random_pieces(2), delay_tokens) == expected
