@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from diarize_testing import tone_voice
@@ -103,7 +105,7 @@ def test_pieces_cover_the_speech() -> None:
     assert pieces[-1].end / 100 == pytest.approx(6.45, abs=0.12)
     before = [piece for piece in pieces if piece.end < 600]
     assert before[-1].end / 100 == pytest.approx(5.25, abs=0.1)  # 0.15 s of silence is no pause
-    for left, right in zip(pieces, pieces[1:], strict=False):
+    for left, right in itertools.pairwise(pieces):
         assert right.begins or left.end == right.start
         assert left.end <= right.start
     for piece in pieces:
