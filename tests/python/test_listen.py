@@ -8,6 +8,7 @@ import io
 import json
 import re
 import signal
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,17 @@ from listen_testing import ScriptedSource
 
 import voxtral_edge as ve
 from voxtral_edge.audio import read_audio
-from voxtral_edge.listen import Backlog, CaptionEvent, FileSource, GapEvent, Listener, ListenStep, Status
+from voxtral_edge.events import event_to_dict
+from voxtral_edge.listen import (
+    Backlog,
+    CaptionEvent,
+    FileSource,
+    GapEvent,
+    Listener,
+    ListenStep,
+    Status,
+    listen_event_from_dict,
+)
 from voxtral_edge.listen.monitor import glyphs
 from voxtral_edge.listen.screen import Painter, Screen, View, bar, cells, clock, render, wrap
 
@@ -118,6 +129,24 @@ def test_stop_still_decodes_what_was_heard() -> None:
     final = [step for step in steps][-1]
     assert final.events[-1] == ve.FinalEvent(sample_text("pin.ogg"))
     assert source.stopped >= 1
+
+
+def test_stop_ends_a_session_whose_source_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxtral_edge.listen.sources._STOP_S", 0.05)
+    never = threading.Event()
+
+    def hanging() -> Any:
+        yield from pieces("pin.ogg")
+        never.wait()
+
+    listener = tiny_engine().listen(hanging())
+    events: list[Any] = []
+    for event in listener:
+        events.append(event)
+        if isinstance(event, ve.WordEvent) and event.text == "four":
+            listener.stop()
+    never.set()
+    assert events[-1].text.startswith("nine six four")
 
 
 def test_nothing_heard_is_an_empty_transcript() -> None:
@@ -239,6 +268,10 @@ def test_command_line_jsonl_and_monitor() -> None:
         "listen", "--input", sample("pin.ogg"), "--no-paced", "--format", "jsonl", "--monitor"
     )
     events = [json.loads(line) for line in out.splitlines()]
+    parsed = [listen_event_from_dict(event) for event in events]
+    assert [event_to_dict(event) for event in parsed] == [  # type: ignore[arg-type]
+        {**event, "words": tuple(event["words"])} if "words" in event else event for event in events
+    ]
     assert code == 0 and {event["type"] for event in events} == {"text", "word", "caption", "final"}
     assert events[-1] == {"type": "final", "text": sample_text("pin.ogg")}
     assert err.count("▪") == 4 and "↵" in err
@@ -264,6 +297,14 @@ def test_ctrl_c_flushes_the_tail(tmp_path: Path) -> None:
     assert lines[-1]["type"] == "final" and sample_text(RECORDING).startswith(lines[-1]["text"])
     assert any(line["type"] == "caption" for line in lines)
     assert process.returncode == 130 and b"Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "values", [{"type": "gap"}, {"type": "caption", "text": "a"}, {"type": "nothing"}, {}]
+)
+def test_events_that_are_incomplete_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="event"):
+        listen_event_from_dict(values)
 
 
 @pytest.mark.parametrize(

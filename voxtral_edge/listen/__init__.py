@@ -11,7 +11,7 @@ docs/live.md tells the whole story.
 from voxtral_edge.listen.asynchronous import listen_async
 from voxtral_edge.listen.capture import Backlog
 from voxtral_edge.listen.listener import Listener, ListenStep, Status
-from voxtral_edge.listen.live_events import CaptionEvent, GapEvent, ListenEvent
+from voxtral_edge.listen.live_events import CaptionEvent, GapEvent, ListenEvent, listen_event_from_dict
 from voxtral_edge.listen.microphone import Microphone, input_devices, open_microphone
 from voxtral_edge.listen.sources import FileSource, IterableSource, ProgramSource, Source, arecord_source
 
@@ -31,5 +31,6 @@ __all__ = [
     "arecord_source",
     "input_devices",
     "listen_async",
+    "listen_event_from_dict",
     "open_microphone",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from voxtral_edge.events import Event
+from voxtral_edge.events import Event, event_from_dict
 from voxtral_edge.results import Word
 
 
@@ -33,6 +34,20 @@ class GapEvent:
     type: ClassVar[str] = "gap"
     start: float
     end: float
+
+
+def listen_event_from_dict(values: Mapping[str, Any]) -> ListenEvent:
+    """The event that a line of `voxtral-edge listen --format jsonl` describes; ValueError as in
+    `voxtral_edge.events.event_from_dict`."""
+    try:
+        if values.get("type") == CaptionEvent.type:
+            words = tuple(Word(**word) for word in values["words"])
+            return CaptionEvent(values["text"], values["start"], values["end"], words, values["speaker"])
+        if values.get("type") == GapEvent.type:
+            return GapEvent(values["start"], values["end"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"event of type {values['type']!r} is incomplete: {error}") from None
+    return event_from_dict(values)
 
 
 ListenEvent = Event | CaptionEvent | GapEvent

@@ -22,6 +22,8 @@ from voxtral_edge.listen.ring import PcmRing
 
 # What a microphone delivers at a time; files are played in the same pieces.
 PIECE_S = 0.02
+# Longer than any device's piece: what was captured before `stop` is still written.
+_STOP_S = 1.0
 
 
 class Source(Protocol):
@@ -66,10 +68,11 @@ class ThreadSource:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the writing and waits for the thread."""
+        """Ends the writing and waits for the thread; one that hangs in foreign code is left behind."""
         self._stopping.set()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=2.0)
+            self._thread.join(timeout=_STOP_S)
+        self.ended = True
 
     def produce(self) -> None:
         """Writes everything, until done or `stopping`."""
@@ -167,11 +170,6 @@ class PipeSource(ThreadSource):
             if self.stopping:
                 return
             self.put(pcm.astype(np.float32) / np.float32(32768))
-
-    def stop(self) -> None:
-        """Ends the writing. A thread that waits for input cannot be woken: it is left behind."""
-        self._stopping.set()
-        self.ended = True
 
 
 class ProgramSource(ThreadSource):
