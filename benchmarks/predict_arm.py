@@ -89,7 +89,8 @@ class Loop:
 
     def _stack(self, registers: str) -> int:
         return sum(
-            bool(re.match(rf"(ldr|str|ldp|stp|ldur|stur)\s+[{registers}]\d+,.*\[sp", line)) for line in self.lines
+            bool(re.match(rf"(ldr|str|ldp|stp|ldur|stur)\s+[{registers}]\d+,.*\[sp", line))
+            for line in self.lines
         )
 
     @property
@@ -151,7 +152,9 @@ def tile_loops(lines: list[str]) -> dict[int, Loop]:
             loops[rows] = Loop(rows, body)
     missing = set(range(1, MOST_ROWS + 1)) - set(loops)
     if missing:
-        raise SystemExit(f"no loop found for {sorted(missing)} activation rows: has the kernel's shape changed?")
+        raise SystemExit(
+            f"no loop found for {sorted(missing)} activation rows: has the kernel's shape changed?"
+        )
     return loops
 
 
@@ -170,7 +173,13 @@ def simulate(mca: str, model: str, lines: tuple[str, ...]) -> float:
     """Cycles of one pass through the lines, jumps left out."""
     body = [line for line in lines if not re.match(r"(b\.?\w*|cbn?z|tbn?z)\s+(.*,\s*)?\.L", line)]
     passes = 200
-    command = [mca, "-mtriple=aarch64", f"-mcpu={model}", "-mattr=+dotprod,+fullfp16", f"-iterations={passes}"]
+    command = [
+        mca,
+        "-mtriple=aarch64",
+        f"-mcpu={model}",
+        "-mattr=+dotprod,+fullfp16",
+        f"-iterations={passes}",
+    ]
     with tempfile.NamedTemporaryFile("w", suffix=".s") as file:
         file.write(".text\n" + "\n".join(body) + "\n")
         file.flush()
@@ -198,7 +207,9 @@ def weight_gbps(mca: str, core: Core, kernel: str, loops: dict[int, Loop], rows:
 
 
 def print_loops(all_loops: dict[str, dict[int, Loop]]) -> None:
-    print("| kernel | activation rows | instructions per tile | of these dot products | vector spills | other |")
+    print(
+        "| kernel | activation rows | instructions per tile | of these dot products | vector spills | other |"
+    )
     print("|---|---|---|---|---|---|")
     for kernel, loops in all_loops.items():
         for rows, loop in sorted(loops.items()):
@@ -223,7 +234,11 @@ def print_cores(mca: str, all_loops: dict[str, dict[int, Loop]], row_counts: lis
             ]
             cells = [[f"{value:.0f}" for value in counts], [f"{value:.1f}" for value in gbps]]
             cells.append([f"{value:.0f}" for value in gops])
-            print(f"| {core.name} {core.ghz} GHz | {kernel} | " + " | ".join(" / ".join(c) for c in cells) + " |")
+            print(
+                f"| {core.name} {core.ghz} GHz | {kernel} | "
+                + " | ".join(" / ".join(c) for c in cells)
+                + " |"
+            )
 
 
 def graph_bytes(precision: str) -> dict[str, int]:
@@ -244,7 +259,9 @@ def graph_bytes(precision: str) -> dict[str, int]:
 def print_steps(mca: str, all_loops: dict[str, dict[int, Loop]]) -> None:
     """Each part of a pass takes the longer of its reads and its products; the attention windows are empty."""
     sizes = {"q4": graph_bytes("int4"), "q8": graph_bytes("int8")}
-    print("| board | weights | memory alone, ms per step | with products | recordings, per token | if all drafts fit |")
+    print(
+        "| board | weights | memory alone, ms per step | with products | recordings, per token | if all drafts fit |"
+    )
     print("|---|---|---|---|---|---|")
     for core in CORES:
         for kernel in all_loops:
@@ -265,7 +282,9 @@ def print_steps(mca: str, all_loops: dict[str, dict[int, Loop]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 8], help="activation rows (1 4 8)")
     options = parser.parse_args()
     compiler, (mca, version) = find_compiler(), find_mca()

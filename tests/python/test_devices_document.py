@@ -110,6 +110,10 @@ def test_predictions_are_skipped_with_a_reason_without_tools(tmp_path: Path) -> 
     """An empty PATH hides compiler and simulator."""
     script = ROOT / "benchmarks" / "predict_arm.py"
     done = subprocess.run(
-        [sys.executable, str(script)], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+        [sys.executable, str(script)],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 77 and done.stderr.startswith("skipped: ") and "apt install" in done.stderr
