@@ -8,6 +8,7 @@ import io
 import json
 import re
 import signal
+import subprocess
 import threading
 import time
 from itertools import pairwise
@@ -281,6 +282,21 @@ def test_command_line_reads_samples_from_a_pipe() -> None:
     pcm = (read_audio(sample("phone-number.flac")) * 32767).astype("<i2").tobytes()
     code, out, _ = run_cli("listen", "--input", "-", data=pcm)
     assert code == 0 and out.split() == sample_text("phone-number.flac").split()
+
+
+def test_ctrl_c_ends_a_session_that_waits_for_its_pipe() -> None:
+    process = start_cli("listen", "--input", "-", "--format", "jsonl", stdin=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write((read_audio(sample("pin.ogg")) * 32767).astype("<i2").tobytes())
+    process.stdin.flush()  # and stays open
+    for line in process.stdout:
+        if json.loads(line)["type"] == "word":
+            break
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    last = json.loads(out.splitlines()[-1])
+    assert last == {"type": "final", "text": sample_text("pin.ogg")}
+    assert process.returncode == 0 and b"rror" not in err
 
 
 def test_ctrl_c_flushes_the_tail(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ A source fills a ring from a thread of its own and never waits for the decoder, 
 
 from __future__ import annotations
 
+import os
+import select
 import shutil
 import subprocess
 import threading
@@ -161,15 +163,24 @@ class PipeSource(ThreadSource):
 
     def __init__(self, pipe: BinaryIO) -> None:
         super().__init__("standard input", SAMPLE_RATE_HZ)
-        self._pipe = PcmPipe(pipe)
+        self._fd = pipe.fileno()
 
     def produce(self) -> None:
         """Passes the samples on."""
-        for pcm in self._pipe.blocks(1280):
+        for pcm in PcmPipe(self).blocks(1280):  # type: ignore[arg-type]  # of a file, PcmPipe uses `read`
             self.wait_for_room(len(pcm))
             if self.stopping:
                 return
             self.put(pcm.astype(np.float32) / np.float32(32768))
+
+    def read(self, most: int) -> bytes:
+        """What the pipe holds, at most `most` bytes; nothing at its end and after `stop`. Waits in small
+        steps: a
+        thread that hangs in a read would keep the whole program from ending."""
+        while not self.stopping:
+            if select.select([self._fd], [], [], 0.05)[0]:
+                return os.read(self._fd, most)
+        return b""
 
 
 class ProgramSource(ThreadSource):
