@@ -13,27 +13,25 @@ once.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 from voxtral_edge.cli.main import EXIT_DONE, EXIT_INTERRUPTED
 from voxtral_edge.endpoint import DEFAULT_RULES, EndpointRule
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, delay_tokens, load
 from voxtral_edge.errors import UsageError
-from voxtral_edge.events import Event, event_to_dict
 from voxtral_edge.hotwords import read_hotwords_option
 from voxtral_edge.listen.capture import POLICIES, Backlog
-from voxtral_edge.listen.listener import Listener, ListenStep
-from voxtral_edge.listen.live_events import CaptionEvent, GapEvent
+from voxtral_edge.listen.lines import Lines, Summary
+from voxtral_edge.listen.listener import Listener
 from voxtral_edge.listen.microphone import BACKENDS, input_devices, open_microphone
-from voxtral_edge.listen.monitor import LEGEND, glyphs
-from voxtral_edge.listen.screen import Screen, clock
+from voxtral_edge.listen.monitor import LEGEND
+from voxtral_edge.listen.screen import Screen
 from voxtral_edge.listen.sources import FileSource, PipeSource, Source
 from voxtral_edge.results import MAX_LINE_CHARACTERS, MAX_SEGMENT_LINES, MAX_SEGMENT_SECONDS, SegmentLimits
 
@@ -159,86 +157,47 @@ def run(args: argparse.Namespace) -> int:
     source = _source(args)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    engine = load(args.model, args.engine, args.threads)
+    engine = load(args.model, args.engine, args.threads, on_progress=_load_progress())
     listener = Listener(
         engine, source, args.delay_ms, hotwords, backlog, rules, limits=limits, diarize=args.speakers
     )
     title = f"{engine.name} · delay {args.delay_ms} ms · {listener.name}"
     display = _display(args, title)
-    session = _Session()
+    summary = Summary()
     with _soft_end(listener) as pressed:
         try:
             for step in listener.steps():
-                session.take(step)
+                summary.take(step)
                 display.show(step)
                 if pressed.pop("ending", False):
                     display.ending()
         finally:
-            display.close(session.summary())
+            display.close(summary.text())
     return EXIT_INTERRUPTED if pressed.get("ctrl_c") and args.input not in (None, "-") else EXIT_DONE
 
 
-class _Session:
-    """Sums for the last line."""
+def _load_progress() -> Callable[[int, int], None] | None:
+    """Shows how much of a big model is read; a small one is there before a line could be."""
+    if not sys.stderr.isatty():
+        return None
 
-    def __init__(self) -> None:
-        self._last = ListenStep()
-        self._worst_lag_s = 0.0
-        self._tokens = 0
-        self._busy_ms = 0.0
+    def show(done: int, total: int) -> None:
+        if total >= 1 << 28:
+            end = "\r\x1b[K" if done >= total else ""
+            print(
+                f"\rloading {done / 1e9:.2f} of {total / 1e9:.2f} GB{end}",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
-    def take(self, step: ListenStep) -> None:
-        self._last = step
-        self._worst_lag_s = max(self._worst_lag_s, step.status.lag_s)
-        self._tokens += step.status.tokens
-        self._busy_ms += step.status.tokens * step.status.step_ms
-
-    def summary(self) -> str:
-        status = self._last.status
-        if not self._tokens:
-            return "heard nothing"
-        parts = [f"heard {clock(status.heard_s)}", f"worst lag {self._worst_lag_s:.2f} s"]
-        parts.append(f"{self._busy_ms / self._tokens:.1f} ms per 80 ms step")
-        if status.dropped_s:
-            parts.append(f"dropped {status.dropped_s:.2f} s")
-        if status.overruns:
-            parts.append(f"{status.overruns} device overruns")
-        return ", ".join(parts)
+    return show
 
 
-class _Lines:
-    """Not a terminal: captions, or events, line by line on standard output; everything else on standard
-    error."""
-
-    def __init__(self, as_json: bool, monitor: bool) -> None:
-        self._json = as_json
-        self._monitor = monitor
-
-    def show(self, step: ListenStep) -> None:
-        for event in step.events:
-            if self._json:
-                print(json.dumps(event_to_dict(cast(Event, event)), ensure_ascii=False), flush=True)
-            elif isinstance(event, CaptionEvent):
-                print(f"{event.speaker}: {event.text}" if event.speaker else event.text, flush=True)
-            elif isinstance(event, GapEvent):
-                said = f"{event.end - event.start:.2f} s not heard at {clock(event.start)}: too slow"
-                print(f"voxtral-edge: warning: {said}", file=sys.stderr, flush=True)
-        if self._monitor:
-            print(glyphs(step), end="", file=sys.stderr, flush=True)
-
-    def ending(self) -> None:
-        pass
-
-    def close(self, summary: str = "") -> None:
-        if self._monitor:
-            print(file=sys.stderr)
-        print(f"voxtral-edge: {summary}", file=sys.stderr, flush=True)
-
-
-def _display(args: argparse.Namespace, title: str) -> Screen | _Lines:
+def _display(args: argparse.Namespace, title: str) -> Screen | Lines:
     terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     if args.format == "jsonl" or args.plain or not terminal:
-        return _Lines(args.format == "jsonl", args.monitor)
+        return Lines(args.format == "jsonl", args.monitor)
     return Screen(title, args.delay_ms / 1000, args.monitor, colour="NO_COLOR" not in os.environ)
 
 
