@@ -10,11 +10,17 @@ from numpy.typing import NDArray
 FRAME_SAMPLES = 160
 FRAMES_PER_SECOND = 100
 
-# Speech must stand this far above the floor (dB): a fifth of the range between floor and recent peak, within these
-# limits. A quiet room has 50 dB of range and breaths 20 dB above its floor, a noisy street has 15.
-MIN_RISE_DB = 6.0
-MAX_RISE_DB = 12.0
-RANGE_SHARE = 0.2
+# 200 to 3800 Hz, in bins of 100 Hz: hum lies below, and half of a white noise above.
+_FIRST_BIN, _LAST_BIN = 2, 39
+_HANN = (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(FRAME_SAMPLES) / FRAME_SAMPLES)).astype(np.float32)
+# Both halves of the spectrum, the transform's length, and what the window takes away.
+_BAND_SCALE = 2.0 / (FRAME_SAMPLES * float(np.sum(_HANN**2)))
+
+# Speech must stand this far above the floor (dB): 0.15 of the range between floor and recent peak, within these limits.
+# A quiet room has 50 dB of range and breaths 10 dB above its floor, a noisy street has 15.
+MIN_RISE_DB = 5.0
+MAX_RISE_DB = 10.0
+RANGE_SHARE = 0.15
 # Levels below this are silence whatever the floor is (16-bit dither is at -96 dBFS, a quiet microphone at -65).
 LOWEST_SPEECH_DB = -65.0
 # Until the first second has been heard, the floor is at most this: a recording may begin in the middle of a word.
@@ -43,7 +49,6 @@ class VoiceActivity:
         self._blocks: deque[float] = deque(maxlen=FLOOR_BLOCKS)
         self._peak = -100.0
         self._run = 0
-        self._previous = 0.0
 
     def frame(self, samples: NDArray[np.float32]) -> bool:
         """Whether the next 160 samples (float32, 16 kHz) are speech. The first 20 ms of a word are still answered
@@ -55,7 +60,7 @@ class VoiceActivity:
 
     @property
     def floor_db(self) -> float:
-        """The noise floor in dBFS of the differenced signal."""
+        """The noise floor in dBFS of the band that carries speech."""
         least = min(self._blocks, default=0.0)
         if self._block_frames:
             least = min(least, self._block_least)
@@ -69,11 +74,10 @@ class VoiceActivity:
         return max(LOWEST_SPEECH_DB, floor + rise)
 
     def _level(self, samples: NDArray[np.float32]) -> float:
-        """Level in dBFS after a first difference, which takes away hum and rumble."""
-        difference = np.diff(samples, prepend=np.float32(self._previous))
-        self._previous = float(samples[-1])
-        power = float(np.dot(difference, difference)) / len(samples)
-        return 10.0 * float(np.log10(power + 1e-10))
+        """Level in dBFS of the band that carries speech."""
+        spectrum = np.fft.rfft(samples * _HANN)[_FIRST_BIN:_LAST_BIN]
+        power = float(np.sum(spectrum.real**2 + spectrum.imag**2)) * _BAND_SCALE
+        return 10.0 * float(np.log10(power + 1e-12))
 
     def _follow(self, level: float) -> None:
         self._smoothed = level if self._smoothed <= -100.0 else 0.8 * self._smoothed + 0.2 * level
