@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from voxtral_edge.cli import speaker_options
 from voxtral_edge.cli.main import EXIT_DONE, EXIT_INTERRUPTED
 from voxtral_edge.endpoint import DEFAULT_RULES, EndpointRule
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, delay_tokens, load
@@ -67,11 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|WORDS",
         help="words to expect: a file, one `phrase` or `phrase :weight` per line, or a list with commas",
     )
-    add(
-        "--speakers",
-        metavar="auto|N",
-        help="tell speakers apart; N is the largest number there can be (needs onnxruntime)",
-    )
+    speaker_options.add_arguments(parser, recordings=False)
     where = parser.add_argument_group("where the sound comes from")
     where.add_argument("--list", action="store_true", help="list the input devices and end")
     where.add_argument(
@@ -150,16 +147,14 @@ def run(args: argparse.Namespace) -> int:
     if args.silence is not None:
         rules = (DEFAULT_RULES[0], EndpointRule(args.silence, needs_text=True), DEFAULT_RULES[2])
     hotwords = [] if args.hotwords is None else read_hotwords_option(args.hotwords)
-    if args.speakers is not None:
-        from voxtral_edge.diarize import parse_speakers
-
-        parse_speakers(args.speakers)
+    telling = speaker_options.read(args)
     source = _source(args)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     engine = load(args.model, args.engine, args.threads, on_progress=_load_progress())
+    diarizer = None if telling is None else telling.diarizer()
     listener = Listener(
-        engine, source, args.delay_ms, hotwords, backlog, rules, limits=limits, diarize=args.speakers
+        engine, source, args.delay_ms, hotwords, backlog, rules, limits=limits, diarize=diarizer
     )
     title = f"{engine.name} · delay {args.delay_ms} ms · {listener.name}"
     display = _display(args, title)

@@ -43,8 +43,9 @@ class SpeakerOptions:
         write_whole(path, to_rttm([Turn(turn.start, turn.end, turn.speaker) for turn in turns], stem))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares `--speakers`, `--known-speakers` and `--rttm`."""
+def add_arguments(parser: argparse.ArgumentParser, recordings: bool = True) -> None:
+    """Declares `--speakers`, `--known-speakers` and, for recordings, `--rttm`."""
+    parser.set_defaults(rttm=None)
     group = parser.add_argument_group("speakers")
     group.add_argument(
         "--speakers",
@@ -56,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="voiceprints of people to call by name, made with `voxtral-edge enrol`; implies --speakers auto",
     )
+    if not recordings:
+        return
     group.add_argument(
         "--rttm",
         metavar="FILE|DIR",
@@ -63,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read(args: argparse.Namespace, inputs: int) -> SpeakerOptions | None:
+def read(args: argparse.Namespace, inputs: int = 1) -> SpeakerOptions | None:
     """What the options ask for, or None for nothing. UsageError, DeviceError or ModelFormatError if it cannot be."""
     if args.speakers is None and args.known_speakers is None and args.rttm is None:
         return None
