@@ -114,7 +114,9 @@ def read_hotwords_option(text: str) -> list[Hotword]:
         is_file = False
     if is_file:
         return parse_hotwords(path)
-    if not text.strip() or ("," not in text and (os.sep in text or text.endswith((".txt", ".lst")))):
+    if not text.strip():
+        raise UsageError("--hotwords is empty; name a file, or phrases separated by commas")
+    if "," not in text and (os.sep in text or text.endswith((".txt", ".lst"))):
         raise UsageError(f"--hotwords {text}: no such file; name a file, or phrases separated by commas")
     return parse_hotwords(text)
 

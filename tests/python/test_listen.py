@@ -198,6 +198,19 @@ def test_behind_means_several_tokens_per_pass_and_the_same_text() -> None:
     assert steps[-1].events[-1] == ve.FinalEvent(sample_text("pin.ogg"))
 
 
+def test_sources_that_can_wait_lose_nothing_to_the_policy() -> None:
+    listener = Listener(tiny_engine(), pieces(RECORDING), backlog=Backlog("skip", 1.0))
+    steps = list(listener.steps())
+    assert steps[-1].events[-1] == ve.FinalEvent(sample_text(RECORDING))
+    assert steps[-1].status.dropped_s == 0 and max(step.status.lag_s for step in steps) <= 1.0
+
+
+def test_a_recording_in_a_pipe_waits_for_the_decoder() -> None:
+    pcm = (read_audio(sample(RECORDING)) * 32767).astype("<i2").tobytes()
+    code, out, err = run_cli("listen", "--input", "-", "--policy", "skip", "--backlog", "4", data=pcm)
+    assert code == 0 and out.split() == sample_text(RECORDING).split() and "dropped" not in err
+
+
 def test_a_paced_file_is_not_faster_than_real_time() -> None:
     begun = time.monotonic()
     source = FileSource(sample("room.mp3"))

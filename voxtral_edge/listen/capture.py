@@ -42,8 +42,8 @@ class Backlog:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise UsageError(f"policy {self.policy!r} is unknown; choose one of: {', '.join(POLICIES)}")
-        if not 4 * TOKEN_S <= self.limit_s <= 3600:
-            raise UsageError(f"a backlog of {self.limit_s} s is not allowed; choose 0.32 to 3600 s")
+        if not 1 <= self.limit_s <= 3600:
+            raise UsageError(f"a backlog of {self.limit_s} s is not allowed; choose 1 to 3600 s")
 
 
 class Capture:

@@ -24,6 +24,10 @@ from voxtral_edge.listen.ring import PcmRing
 
 # What a microphone delivers at a time; files are played in the same pieces.
 PIECE_S = 0.02
+# What sources that can wait are ahead of the decoder: a full catch-up pass (0.64 s) and a piece.
+AHEAD_S = 0.8
+# A pipe that brought so much more than time has passed carries a recording, not a microphone.
+_NOT_LIVE_S = 2.0
 # Longer than any device's piece: what was captured before `stop` is still written.
 _STOP_S = 1.0
 
@@ -91,9 +95,12 @@ class ThreadSource:
         self._ring.write(samples)
 
     def wait_for_room(self, samples: int) -> None:
-        """For sources that can wait, unlike a microphone: until `samples` fit or `stop` is called."""
+        """For sources that can wait, unlike a microphone: until the decoder has taken most of what it was
+        given, or
+        `stop` is called. So little is ahead that no backlog policy ever drops it."""
         assert self._ring is not None
-        while self._ring.capacity - len(self._ring) < samples and not self._stopping.wait(0.005):
+        most = min(self._ring.capacity, int(AHEAD_S * self.rate_hz))
+        while len(self._ring) + samples > most and not self._stopping.wait(0.002):
             pass
 
     def _run(self) -> None:
@@ -157,9 +164,10 @@ class IterableSource(ThreadSource):
 
 
 class PipeSource(ThreadSource):
-    """Headerless 16-bit little-endian mono 16 kHz samples from an open pipe. They are taken as they come: a
-    pipe
-    that brings a recording faster than it is decoded is made to wait."""
+    """Headerless 16-bit little-endian mono 16 kHz samples from an open pipe. A pipe from a microphone is
+    never made to
+    wait: what cannot be followed is the backlog policy's matter, and must not be lost unseen at the pipe's
+    other end. One that brings a recording, faster than it could be spoken, is."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         super().__init__("standard input", SAMPLE_RATE_HZ)
@@ -167,10 +175,12 @@ class PipeSource(ThreadSource):
 
     def produce(self) -> None:
         """Passes the samples on."""
+        begun, brought, live = time.monotonic(), 0, True
         for pcm in PcmPipe(self).blocks(1280):  # type: ignore[arg-type]  # of a file, PcmPipe uses `read`
-            self.wait_for_room(len(pcm))
-            if self.stopping:
-                return
+            brought += len(pcm)
+            live = live and brought / SAMPLE_RATE_HZ < time.monotonic() - begun + _NOT_LIVE_S
+            if not live:
+                self.wait_for_room(len(pcm))
             self.put(pcm.astype(np.float32) / np.float32(32768))
 
     def read(self, most: int) -> bytes:
