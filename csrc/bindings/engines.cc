@@ -181,6 +181,7 @@ py::dict native_info(BoundNativeEngine& bound) {
   info["kernels"] = engine.kernels().name;
   info["threads"] = engine.threads();
   info["decoder_kv"] = engine.decoder_kv() == KvType::f16 ? "f16" : "f32";
+  info["preferred_drafts"] = engine.preferred_drafts();
   info["weight_bytes"] = engine.weight_bytes();
   info["state_bytes"] = engine.state_bytes();
   return info;

@@ -1,8 +1,8 @@
 #include "engine/native_engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "base/error.h"
@@ -116,6 +116,7 @@ NativeEngine::NativeEngine(std::shared_ptr<const Package> package, const NativeE
   logit_rows_.resize(kMaxPassRows);
   encode_pieces_.reserve(kMaxPassRows);
   decode_pieces_.reserve(kMaxPassRows);
+  preferred_drafts_ = measure_preferred_drafts();
 }
 
 NativeEngine::~NativeEngine() = default;
@@ -130,10 +131,36 @@ std::unique_ptr<NativeEngine> NativeEngine::load(std::shared_ptr<const Package> 
 // threads).
 std::size_t NativeEngine::preferred_batch_tokens() const { return kMaxPassRows / frames_per_token(); }
 
-// With AVX-512 VNNI 8 rows cost 1.25 times one row and bring 2.9 to 3.9 tokens a pass on speech; where arithmetic is
-// dearer, 4 rows (2.3 to 2.8 tokens) are the better bargain.
-std::size_t NativeEngine::preferred_drafts() const {
-  return std::string_view(executor_.kernels().name) == "avx512vnni" ? 7 : 3;
+std::size_t NativeEngine::preferred_drafts() const { return preferred_drafts_; }
+
+// What k drafts cost depends on the machine: 8 rows take 1.25 times one row with AVX-512 on a slow memory bus, about 6
+// times on a Jetson's CPU, where guessing would lose. So the largest product, the head, is timed once with each number
+// of rows, and the k with the most tokens per second wins. Only speed depends on the answer, never a token.
+std::size_t NativeEngine::measure_preferred_drafts() {
+  struct Candidate {
+    std::size_t drafts;
+    double tokens_per_pass;  // of the n-gram drafter on speech: the lower end of what docs/lab-notebook.md lists
+  };
+  constexpr Candidate kCandidates[] = {{0, 1.0}, {1, 1.62}, {3, 2.31}, {7, 2.9}};
+  constexpr int kRepeats = 3;  // the best counts: neighbours on a busy machine only ever slow a pass down
+  std::size_t best = 0;
+  double best_rate = 0.0;
+  std::fill(residual_.begin(), residual_.end(), 1.0f);
+  for (const Candidate& candidate : kCandidates) {
+    double seconds = 0.0;
+    for (int repeat = 0; repeat < kRepeats; ++repeat) {
+      const auto start = std::chrono::steady_clock::now();
+      weights_->head.forward(executor_, residual_.data(), candidate.drafts + 1, choices_.data(), logit_rows_.data());
+      const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      seconds = repeat == 0 ? took : std::min(seconds, took);
+    }
+    const double rate = candidate.tokens_per_pass / seconds;
+    if (rate > best_rate) {
+      best_rate = rate;
+      best = candidate.drafts;
+    }
+  }
+  return best;
 }
 
 std::size_t NativeEngine::weight_bytes() const {

@@ -51,6 +51,7 @@ class NativeEngine final : public Engine {
 
  private:
   struct Weights;
+  std::size_t measure_preferred_drafts();
   NativeEngine(std::shared_ptr<const Package> package, const NativeEngineOptions& options, std::size_t threads);
   std::shared_ptr<const std::vector<float>> scales_for(std::size_t delay_tokens);
   void encode_pass(std::span<const EncodeRequest> pass);
@@ -68,6 +69,7 @@ class NativeEngine final : public Engine {
   std::vector<float*> logit_rows_;
   std::vector<EncodeRequest> encode_pieces_;
   std::vector<DecodeRequest> decode_pieces_;
+  std::size_t preferred_drafts_ = 0;
   std::mutex delay_mutex_;
   std::map<std::size_t, std::shared_ptr<const std::vector<float>>> delay_scales_;
 };
