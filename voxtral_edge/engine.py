@@ -107,7 +107,10 @@ def find_package(name_or_dir: PathLike) -> Path:
             f"voxtral-edge export {text} -o PACKAGE_DIR"
         )
     names = ", ".join(bundled) or "none"
-    raise UsageError(f"model {text!r} is neither a bundled model ({names}) nor a package folder")
+    raise UsageError(
+        f"model {text!r} is neither a bundled model ({names}) nor a package folder; check the path, or make a "
+        "package with voxtral-edge export"
+    )
 
 
 class Engine:
