@@ -150,8 +150,7 @@ class Endpointer:
 
 class CaptionBuilder:
     """Groups words into captions by `limits`, handing each out once no later word can change it. Keeps only
-    the
-    words of the one that is still open."""
+    the words of the one that is still open."""
 
     def __init__(self, limits: SegmentLimits = SUBTITLE_LIMITS) -> None:
         self._limits = limits

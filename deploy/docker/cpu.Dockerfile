@@ -11,7 +11,7 @@ RUN apt-get update \
 WORKDIR /source
 COPY . .
 # One binary holds the kernels of every instruction set and picks at start: no -march=native here.
-RUN --mount=type=cache,target=/root/.cache/pip pip wheel --wheel-dir /wheels ".[server,diarize]"
+RUN pip wheel --no-cache-dir --wheel-dir /wheels ".[server,diarize]"
 
 FROM python:3.12-slim-bookworm
 # libsndfile comes inside the soundfile wheel; nothing else is needed from Debian.
