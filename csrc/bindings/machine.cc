@@ -5,6 +5,7 @@
 
 #include "base/cpu_features.h"
 #include "bindings/bindings.h"
+#include "kernels/integer_peak.h"
 #include "kernels/registry.h"
 
 namespace voxtral_edge {
@@ -40,6 +41,14 @@ void bind_machine(py::module_& module) {
   module.def("usable_cpus", &usable_cpus, "CPUs this process may use (affinity mask and cgroup quota).");
   module.def("measure_read_bandwidth", &measure_read_bandwidth, py::arg("threads"), py::arg("megabytes") = 512,
              py::call_guard<py::gil_scoped_release>(), "Memory read bandwidth in GB/s (10^9 bytes per second).");
+  module.def(
+      "measure_integer_peak",
+      [](std::size_t threads) {
+        ThreadPool pool(threads);
+        return measure_integer_peak(active_kernels(), pool);
+      },
+      py::arg("threads"), py::call_guard<py::gil_scoped_release>(),
+      "int8 multiply-adds per second of the active kernels' instructions, on registers: best of several passes.");
 }
 
 }  // namespace voxtral_edge

@@ -95,6 +95,10 @@ struct Kernels {
 
   // count >= 1. A NaN is never the largest, but makes sum_exp NaN.
   LogitStats (*logit_stats)(const float* logits, std::size_t count);
+
+  // Does int8 multiply-adds on registers, as fast as the instructions of the q4/q8 products go; returns their number,
+  // which is proportional to `repeats` (integer_peak.h).
+  std::uint64_t (*integer_work)(std::size_t repeats);
 };
 
 }  // namespace voxtral_edge

@@ -8,6 +8,7 @@
 
 #include "base/cpu_features.h"
 #include "check.h"
+#include "kernels/integer_peak.h"
 
 using namespace voxtral_edge;
 
@@ -42,7 +43,17 @@ TEST("every table is complete") {
     CHECK(k->name && k->description && k->quantize_rows && k->matmul_q4 && k->matmul_q8 && k->matmul_f16 &&
           k->matmul_f32);
     CHECK(k->rms_norm && k->silu_multiply && k->gelu && k->add && k->attend && k->to_f16 && k->from_f16 &&
-          k->logit_stats);
+          k->logit_stats && k->integer_work);
+  }
+}
+
+TEST("integer work grows with the repeats, and its peak can be measured") {
+  ThreadPool pool(2);
+  for (const Kernels* k : available_kernels()) {
+    const std::uint64_t once = k->integer_work(1);
+    CHECK(once > 0);
+    CHECK_EQ(k->integer_work(7), 7 * once);
+    CHECK(measure_integer_peak(*k, pool) > 0.0);
   }
 }
 

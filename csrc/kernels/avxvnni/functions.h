@@ -13,6 +13,7 @@ void matmul_q4(const std::uint8_t* weights, const QuantizedRows& x, std::size_t 
                std::size_t group_end, const float* bias, float* y, std::size_t y_stride);
 void matmul_q8(const std::uint8_t* weights, const QuantizedRows& x, std::size_t rows, std::size_t group_begin,
                std::size_t group_end, const float* bias, float* y, std::size_t y_stride);
+std::uint64_t integer_work(std::size_t repeats);
 
 extern const Kernels table;
 

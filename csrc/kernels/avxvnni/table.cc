@@ -19,6 +19,7 @@ const Kernels table = {
     .to_f16 = &avx2::to_f16,
     .from_f16 = &avx2::from_f16,
     .logit_stats = &avx2::logit_stats,
+    .integer_work = &integer_work,
 };
 
 }  // namespace voxtral_edge::avxvnni
