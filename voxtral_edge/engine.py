@@ -45,6 +45,7 @@ def load(
     threads: int | None = None,
     kv_cache: str = "auto",
     on_progress: LoadProgress | None = None,
+    break_pad_runs: bool = False,
 ) -> Engine:
     """Opens a package and returns an engine for it.
 
@@ -54,6 +55,9 @@ def load(
     kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, in the decoder
                  f16 unless the package is all fp32 (native engine only)
     on_progress  called as on_progress(done_bytes, total_bytes) while weights are read (native engine only)
+    break_pad_runs  after 200 pads (16 s without a word) make the next ever less likely: the published 4B
+                 model can get stuck in pads over real speech for minutes (specification §10). Off, tokens
+                 are exactly the reference's
 
     UsageError: unknown name, engine, kv_cache or threads < 1. ModelFormatError: the folder holds no valid
     package. DeviceError: not enough memory, or a missing CPU feature or package.
@@ -71,7 +75,7 @@ def load(
         )
     else:
         core = _onnxruntime_engine(directory, threads)
-    return Engine(core, directory, engine)
+    return Engine(core, directory, engine, break_pad_runs)
 
 
 def bundled_models() -> list[str]:
@@ -120,8 +124,11 @@ class Engine:
     engine     "native" or "onnxruntime"
     """
 
-    def __init__(self, core: Any, directory: Path, engine: str) -> None:
+    def __init__(self, core: Any, directory: Path, engine: str, break_pad_runs: bool = False) -> None:
         self._core = core
+        self._stream_defaults: dict[str, Any] = {}
+        if break_pad_runs:
+            self._stream_defaults["pad_run_penalty"] = native_module().PadRunPenalty()
         self.directory = directory
         self.engine = engine
         self._manifest = read_manifest(directory)
@@ -189,7 +196,9 @@ class Engine:
 
     def core_stream(self, delay_tokens: int, **options: Any) -> Any:
         """The native stream object, `options` passed through; for `voxtral_edge.inspect` and benchmarks."""
-        return native_module().Stream(self._core, delay_tokens=delay_tokens, **options)
+        return native_module().Stream(
+            self._core, delay_tokens=delay_tokens, **{**self._stream_defaults, **options}
+        )
 
     def transcribe(
         self,

@@ -119,13 +119,15 @@ py::dict trace_dict(const Stream& stream) {
 
 std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_tokens, std::size_t max_batch_tokens,
                                     std::optional<std::size_t> max_drafts, std::uint64_t start_token_position,
-                                    std::shared_ptr<BiasTree> bias, bool stop_at_eos, bool trace, bool keep_history,
+                                    std::shared_ptr<BiasTree> bias, std::optional<PadRunPenalty> pad_run_penalty,
+                                    bool stop_at_eos, bool trace, bool keep_history,
                                     std::vector<std::uint32_t> replayed_ids, bool assume_full_cache) {
   const StreamOptions options{.delay_tokens = delay_tokens,
                               .max_batch_tokens = max_batch_tokens,
                               .max_drafts = max_drafts,
                               .start_token_position = start_token_position,
                               .bias = std::move(bias),
+                              .pad_run_penalty = pad_run_penalty,
                               .stop_at_eos = stop_at_eos,
                               .keep_history = keep_history,
                               .trace = trace,
@@ -172,12 +174,21 @@ void bind_stream(py::module_& module) {
              return std::make_shared<BiasTree>(spellings);
            }),
            py::arg("spellings"));
+  py::class_<PadRunPenalty>(
+      module, "PadRunPenalty",
+      "What a pad's logit loses in a long run of pads: min(most, per_token * (run - after_tokens)).")
+      .def(py::init([](std::uint64_t after_tokens, float per_token, float most) {
+             return PadRunPenalty{after_tokens, per_token, most};
+           }),
+           py::kw_only(), py::arg("after_tokens") = PadRunPenalty{}.after_tokens,
+           py::arg("per_token") = PadRunPenalty{}.per_token, py::arg("most") = PadRunPenalty{}.most);
   py::class_<Stream>(module, "Stream")
       .def(py::init(&make_stream), py::arg("engine"), py::kw_only(), py::arg("delay_tokens"),
            py::arg("max_batch_tokens") = 0, py::arg("max_drafts") = py::none(), py::arg("start_token_position") = 0,
-           py::arg("bias") = nullptr, py::arg("stop_at_eos") = false, py::arg("trace") = false,
-           py::arg("keep_history") = true, py::arg("replayed_ids") = std::vector<std::uint32_t>(),
-           py::arg("assume_full_cache") = false, py::keep_alive<1, 2>())
+           py::arg("bias") = nullptr, py::arg("pad_run_penalty") = py::none(), py::arg("stop_at_eos") = false,
+           py::arg("trace") = false, py::arg("keep_history") = true,
+           py::arg("replayed_ids") = std::vector<std::uint32_t>(), py::arg("assume_full_cache") = false,
+           py::keep_alive<1, 2>())
       .def(
           "feed",
           [](Stream& stream, const py::array& pcm) {

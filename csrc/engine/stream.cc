@@ -55,7 +55,8 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
     encoder_frames_.resize(batch_tokens_ * c.adapter.frames_per_token * c.encoder.width);
   }
   if (options.bias) biaser_.emplace(options.bias);
-  if (wants_logits()) logits_.resize((max_drafts_ + 1) * c.decoder.vocab_size);
+  if (options.pad_run_penalty) pad_run_.emplace(*options.pad_run_penalty, c.tokens.streaming_pad);
+  if (may_want_logits()) logits_.resize((max_drafts_ + 1) * c.decoder.vocab_size);
   reset();
 }
 
@@ -69,6 +70,7 @@ void Stream::reset() {
   last_id_ = config().tokens.bos;
   drafter_.reset();
   if (biaser_) biaser_->reset();
+  if (pad_run_) pad_run_->reset();
   time_line_.reset();
   utf8_.reset();
   words_.reset();
@@ -240,7 +242,7 @@ bool Stream::next_decode(DecodeRequest& request) {
              decoding_positions_,
              decoding_results_,
              choices_.data(),
-             wants_logits() ? logits_.data() : nullptr};
+             wants_logits(decoding_results_) ? logits_.data() : nullptr};
   return true;
 }
 
@@ -290,21 +292,25 @@ void Stream::keep_logits(std::size_t result) {
   trace_.logits.insert(trace_.logits.end(), logits, logits + config().decoder.vocab_size);
 }
 
-// The model's choice, moved by the biaser between text tokens only.
+// The model's choice: a long run of pads may be ended, and the biaser moves it between text tokens only.
 TokenChoice Stream::choose(std::size_t result) const {
   TokenChoice choice = choices_[result];
   if (!options_.replayed_ids.empty()) {
     choice.id = options_.replayed_ids[stats_.generated_tokens % options_.replayed_ids.size()];
     return choice;
   }
+  const std::size_t vocab_size = config().decoder.vocab_size;
+  const float* logits = logits_.data() + result * vocab_size;
+  if (pad_run_) choice = pad_run_->choose(choice, logits, vocab_size);
   if (!biaser_ || tokenizer_->is_special(choice.id)) return choice;
-  return biaser_->choose(choice, &logits_[result * config().decoder.vocab_size], text_started_);
+  return biaser_->choose(choice, logits, text_started_);
 }
 
 void Stream::accept(TokenChoice choice, Events& events) {
   const TokenConfig& tokens = config().tokens;
   const std::uint64_t index = stats_.generated_tokens++;
   last_id_ = choice.id;
+  if (pad_run_) pad_run_->advance(choice.id);
   if (max_drafts_ > 0) drafter_.learn(choice.id);
   if (options_.keep_history) token_ids_.push_back(choice.id);
   if (choice.id == tokens.streaming_word) {

@@ -13,6 +13,7 @@
 #include "audio/log_mel.h"
 #include "decode/bias.h"
 #include "decode/drafter.h"
+#include "decode/pad_run.h"
 #include "engine/engine.h"
 #include "engine/events.h"
 #include "engine/time_line.h"
@@ -28,8 +29,9 @@ struct StreamOptions {
   std::optional<std::size_t> max_drafts =
       std::nullopt;                        // tokens guessed per decode pass when audio is ahead; none: engine's choice
   std::uint64_t start_token_position = 0;  // where the absolute counters start (tests of long streams)
-  std::shared_ptr<const BiasTree> bias = nullptr;  // phrases to listen for; none: null
-  bool stop_at_eos = false;                        // offline reference behaviour; a live stream goes on after EOS
+  std::shared_ptr<const BiasTree> bias = nullptr;               // phrases to listen for; none: null
+  std::optional<PadRunPenalty> pad_run_penalty = std::nullopt;  // none: the model's own choice, as the reference
+  bool stop_at_eos = false;  // offline reference behaviour; a live stream goes on after EOS
   bool keep_history = true;  // token_ids() and text(); off: constant memory, no allocation per step
   bool trace = false;        // keep every intermediate (StreamTrace)
   std::vector<std::uint32_t> replayed_ids =
@@ -102,7 +104,10 @@ class Stream {
   bool refill();
   void fill_mel();
   std::size_t complete_tokens() const;
-  bool wants_logits() const { return options_.trace || biaser_.has_value(); }
+  bool may_want_logits() const { return options_.trace || biaser_ || pad_run_; }
+  bool wants_logits(std::size_t results) const {
+    return options_.trace || biaser_ || (pad_run_ && pad_run_->wants_logits(results));
+  }
   void keep_logits(std::size_t result);
   TokenChoice choose(std::size_t result) const;
   void accept(TokenChoice choice, Events& events);
@@ -130,13 +135,14 @@ class Stream {
   std::vector<float> embeddings_;  // audio embeddings not decoded yet: [pending_tokens_][decoder width]
   std::size_t pending_tokens_ = 0;
   std::vector<float> encoder_frames_;   // trace only
-  std::vector<float> logits_;           // [results][vocab_size], for traces and biasing
+  std::vector<float> logits_;           // [results][vocab_size], where the choice is not the model's alone
   std::size_t encoding_tokens_ = 0;     // tokens of the encode request that is out
   std::size_t decoding_positions_ = 0;  // positions of the decode request that is out
   std::size_t decoding_results_ = 0;
   std::vector<std::uint32_t> previous_ids_;  // of the decode request: the last token, then drafts
   std::vector<TokenChoice> choices_;
   NgramDrafter drafter_;
+  std::optional<PadRun> pad_run_;
   std::optional<Biaser> biaser_;
 
   std::uint64_t stream_samples_ = 0;  // fed and inserted samples, left padding excluded

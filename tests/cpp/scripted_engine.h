@@ -45,7 +45,9 @@ class ScriptedEngine final : public Engine {
       if (record_ids) previous_ids.insert(previous_ids.end(), r.previous_ids, r.previous_ids + r.positions);
       decoded_positions += r.positions;
       for (std::size_t i = 0; i < r.results; ++i) {
-        r.choices[i] = {token_(decoded_positions - r.results + i + 1 - prompt_), 0.5f};
+        const std::uint64_t generated = decoded_positions - r.results + i + 1 - prompt_;
+        r.choices[i] = {token_(generated), 0.5f};
+        if (r.logits != nullptr && logits) logits(generated, r.logits + i * config_.decoder.vocab_size);
       }
     }
   }
@@ -58,6 +60,7 @@ class ScriptedEngine final : public Engine {
   std::size_t preferred_batch_tokens() const override { return 8; }
   std::size_t preferred_drafts() const override { return drafts; }
 
+  std::function<void(std::uint64_t generated, float* row)> logits;  // where a test needs them
   bool record_ids = true;
   std::size_t drafts = 0;
   std::uint64_t encoded_tokens = 0, decoded_positions = 0;

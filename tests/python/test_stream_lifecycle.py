@@ -200,3 +200,15 @@ def test_an_engine_outlives_its_name(models: Models) -> None:
     """A stream keeps what it needs alive."""
     stream = ve.load(models.package("odd", "int8"), threads=1).core_stream(6)
     assert finish(stream, speech()) == finish(models.engine("odd", "int8").core_stream(6), speech())
+
+
+def test_break_pad_runs_acts_after_16_s_of_pads_and_only_then() -> None:
+    """In the demo model silence leads by 6.3 logits, less than the penalty of 7, so that its effect shows."""
+    silence = np.zeros(25 * 16000, np.float32)
+    plain = ve.load("tiny-en", threads=1)
+    breaking = ve.load("tiny-en", threads=1, break_pad_runs=True)
+    ids = [finish(engine.core_stream(6), silence)[0] for engine in (plain, breaking)]
+    assert set(ids[0]) == {32}
+    assert set(ids[1][:200]) == {32} and set(ids[1][200:]) != {32}
+    said = speech()
+    assert finish(plain.core_stream(6), said)[0] == finish(breaking.core_stream(6), said)[0]

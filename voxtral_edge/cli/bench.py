@@ -17,18 +17,13 @@ import shlex
 import sys
 from typing import Any
 
-from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, KV_CACHES
+from voxtral_edge.cli import model_options
+from voxtral_edge.engine import DEFAULT_DELAY_MS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of `voxtral-edge bench` and of `bench compare`."""
-    parser.add_argument(
-        "-m",
-        "--model",
-        default="tiny-en",
-        metavar="DIR|NAME",
-        help="package folder or bundled model (%(default)s)",
-    )
+    model_options.add_arguments(parser, streams=False)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
         "--unpaced", dest="mode", action="store_const", const="unpaced", help="steps back to back (default)"
@@ -61,22 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="before each run wait until the chip is cooler than this (°C)",
     )
-    add("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
-    add(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="worker threads (default: the CPUs this process may use, at most 8)",
-    )
-    add("--kv-cache", choices=KV_CACHES, default="auto", help="how attention state is kept (%(default)s)")
     add("--catch-up", action="store_true", help="--paced: feed all that has arrived at once when late")
     add(
         "--kv-full",
         action="store_true",
         help="attention windows full from the start (their cost, not their text)",
-    )
-    add(
-        "--delay-ms", type=int, default=DEFAULT_DELAY_MS, metavar="MS", help="delay of the text (%(default)s)"
     )
     add("--audio", metavar="FILE", help="recording to feed, over and over (default: speech-like sound)")
     add(

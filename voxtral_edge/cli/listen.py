@@ -16,15 +16,15 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from voxtral_edge.cli import speaker_options
+from voxtral_edge.cli import model_options, speaker_options
 from voxtral_edge.cli.main import EXIT_DONE, EXIT_INTERRUPTED
 from voxtral_edge.endpoint import DEFAULT_RULES, EndpointRule
-from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, delay_tokens, load
+from voxtral_edge.engine import delay_tokens
 from voxtral_edge.errors import UsageError
 from voxtral_edge.hotwords import read_hotwords_option
 from voxtral_edge.listen.capture import POLICIES, Backlog
@@ -42,27 +42,7 @@ DEFAULT_BACKLOG_S = {"keep": 30.0, "skip": 2.0}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of `voxtral-edge listen`."""
     add = parser.add_argument
-    add(
-        "-m",
-        "--model",
-        default="tiny-en",
-        metavar="DIR|NAME",
-        help="package folder or bundled model (%(default)s)",
-    )
-    add("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
-    add(
-        "--delay-ms",
-        type=int,
-        default=DEFAULT_DELAY_MS,
-        metavar="MS",
-        help="how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400 (%(default)s)",
-    )
-    add(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="worker threads (default: the CPUs this process may use, at most 8)",
-    )
+    model_options.add_arguments(parser)
     add(
         "--hotwords",
         metavar="FILE|WORDS",
@@ -151,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     source = _source(args)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    engine = load(args.model, args.engine, args.threads, on_progress=_load_progress())
+    engine = model_options.load_model(args)
     diarizer = None if telling is None else telling.diarizer()
     listener = Listener(
         engine, source, args.delay_ms, hotwords, backlog, rules, limits=limits, diarize=diarizer
@@ -169,24 +149,6 @@ def run(args: argparse.Namespace) -> int:
         finally:
             display.close(summary.text())
     return EXIT_INTERRUPTED if pressed.get("ctrl_c") and args.input not in (None, "-") else EXIT_DONE
-
-
-def _load_progress() -> Callable[[int, int], None] | None:
-    """Shows how much of a big model is read; a small one is there before a line could be."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        if total >= 1 << 28:
-            end = "\r\x1b[K" if done >= total else ""
-            print(
-                f"\rloading {done / 1e9:.2f} of {total / 1e9:.2f} GB{end}",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    return show
 
 
 def _display(args: argparse.Namespace, title: str) -> Screen | Lines:

@@ -19,8 +19,9 @@ import os
 import sys
 from typing import TypeVar
 
+from voxtral_edge.cli import model_options
 from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR
-from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, KV_CACHES, Engine, delay_tokens, load
+from voxtral_edge.engine import Engine, delay_tokens
 from voxtral_edge.errors import DeviceError, UsageError
 
 Number = TypeVar("Number", int, float)
@@ -31,25 +32,7 @@ _MOST_SESSIONS = 1024
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of `voxtral-edge serve`."""
-    parser.add_argument(
-        "-m",
-        "--model",
-        default="tiny-en",
-        metavar="DIR|NAME",
-        help="package folder or bundled model (%(default)s)",
-    )
-    parser.add_argument("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="worker threads (default: the CPUs, at most 8)"
-    )
-    parser.add_argument("--kv-cache", choices=KV_CACHES, default="auto", help="how attention state is stored")
-    parser.add_argument(
-        "--delay-ms",
-        type=int,
-        default=DEFAULT_DELAY_MS,
-        metavar="MS",
-        help="delay where the client sets none: 80 to 1200 in steps of 80, or 2400 (%(default)s)",
-    )
+    model_options.add_arguments(parser)
     _add_listeners(parser)
     _add_limits(parser)
     parser.add_argument(
@@ -151,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     )
     _log_to_stderr(args.log_level)
     bound = bind(options.host, options.port)
-    engine = load(args.model, args.engine, args.threads, args.kv_cache)
+    engine = model_options.load_model(args)
     limits = dataclasses.replace(limits, sessions=_sessions_that_fit(engine, limits.sessions))
     complete = run_service(engine, dataclasses.replace(options, limits=limits), bound)
     return EXIT_DONE if complete else EXIT_ERROR

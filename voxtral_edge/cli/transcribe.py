@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile, PcmArray, PcmPipe
-from voxtral_edge.cli import speaker_options
+from voxtral_edge.cli import model_options, speaker_options
 from voxtral_edge.cli.interrupt import Interruptible
 from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
 from voxtral_edge.cli.outputs import FORMATS, STDIN, Job, Sink, check_writable, plan_jobs
 from voxtral_edge.cli.progress import LONG_AUDIO_SECONDS, Progress
 from voxtral_edge.cli.speaker_options import SpeakerOptions
-from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, Engine, TranscriptBuilder, delay_tokens, load
+from voxtral_edge.engine import Engine, TranscriptBuilder, delay_tokens
 from voxtral_edge.errors import AudioFormatError, UsageError
 from voxtral_edge.hotwords import Hotwords, read_hotwords_option
 from voxtral_edge.results import MAX_LINE_CHARACTERS, MAX_SEGMENT_LINES, MAX_SEGMENT_SECONDS, SegmentLimits
@@ -38,21 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stdin", action="store_true", help="the same as naming - : headerless s16le, mono, 16 kHz"
     )
-    parser.add_argument(
-        "-m",
-        "--model",
-        default="tiny-en",
-        metavar="DIR|NAME",
-        help="package folder or bundled model (%(default)s)",
-    )
-    parser.add_argument("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
-    parser.add_argument(
-        "--delay-ms",
-        type=int,
-        default=DEFAULT_DELAY_MS,
-        metavar="MS",
-        help="how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400 (%(default)s)",
-    )
+    model_options.add_arguments(parser)
     parser.add_argument(
         "--hotwords",
         metavar="FILE|WORDS",
@@ -73,12 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longest segment, and so subtitle, in seconds (%(default)s)",
     )
     speaker_options.add_arguments(parser)
-    parser.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="worker threads (default: the CPUs this process may use, at most 8)",
-    )
     parser.add_argument("--format", choices=FORMATS, default="txt", help="what to write (%(default)s)")
     parser.add_argument(
         "-o",
@@ -115,8 +95,7 @@ def run(args: argparse.Namespace) -> int:
     readable = [job for job in jobs if _opens(job, alone=len(jobs) == 1)]
     if not readable:
         return EXIT_ERROR
-    engine = load(args.model, args.engine, args.threads, on_progress=_load_progress(args))
-    _clear_load_progress(args)
+    engine = model_options.load_model(args, progress=args.progress is not False)
     hotwords = engine.hotwords(expected)
     about = {"model": engine.name, "engine": engine.engine, "delay_ms": args.delay_ms}
     failed = len(readable) < len(jobs)
@@ -223,23 +202,6 @@ def _progress(args: argparse.Namespace, source: Source, sink: Sink, job: Job) ->
         # Live text on the same terminal is progress enough, and the two would overwrite each other.
         enabled = long and sys.stderr.isatty() and not (sink.live_text and sys.stdout.isatty())
     return Progress(total_s, enabled, job.label)
-
-
-def _load_progress(args: argparse.Namespace) -> Any:
-    """A callback that shows how much of a big model is read, or None where nobody would see it."""
-    if args.progress is False or not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        if total >= 1 << 28:  # less than 256 MiB is loaded before the line could be read
-            print(f"\rloading {done / 1e9:.2f} of {total / 1e9:.2f} GB", end="", file=sys.stderr, flush=True)
-
-    return show
-
-
-def _clear_load_progress(args: argparse.Namespace) -> None:
-    if args.progress is not False and sys.stderr.isatty():
-        print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
 
 
 def _print_documents(documents: list[dict[str, Any]]) -> None:

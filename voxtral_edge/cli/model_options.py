@@ -1,0 +1,70 @@
+"""The options that choose a model and how it computes, for every subcommand that runs one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, KV_CACHES, Engine, load
+
+# Less is read before a line could be.
+_SHOWN_FROM_BYTES = 1 << 28
+
+
+def add_arguments(parser: argparse.ArgumentParser, streams: bool = True) -> None:
+    """Declares them. `streams`: also those on what the model's streams say."""
+    add = parser.add_argument_group("the model").add_argument
+    add(
+        "-m",
+        "--model",
+        default="tiny-en",
+        metavar="DIR|NAME",
+        help="package folder or bundled model (%(default)s)",
+    )
+    add("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="worker threads (default: the CPUs this process may use, at most 8)",
+    )
+    add("--kv-cache", choices=KV_CACHES, default="auto", help="how attention state is kept (%(default)s)")
+    add(
+        "--delay-ms",
+        type=int,
+        default=DEFAULT_DELAY_MS,
+        metavar="MS",
+        help="how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400 (%(default)s)",
+    )
+    if streams:
+        add(
+            "--break-pad-runs",
+            action="store_true",
+            help="after 16 s without a word, make silence ever less likely (the 4B model can get stuck in it)",
+        )
+
+
+def load_model(args: argparse.Namespace, progress: bool = True) -> Engine:
+    """The engine that was asked for; a big one's progress is shown on a terminal. Errors as in `load`."""
+    return load(
+        args.model,
+        args.engine,
+        args.threads,
+        args.kv_cache,
+        on_progress=_show_progress() if progress else None,
+        break_pad_runs=args.break_pad_runs,
+    )
+
+
+def _show_progress() -> Callable[[int, int], None] | None:
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        if total >= _SHOWN_FROM_BYTES:
+            end = "\r\x1b[K" if done >= total else ""
+            line = f"\rloading {done / 1e9:.2f} of {total / 1e9:.2f} GB{end}"
+            print(line, end="", file=sys.stderr, flush=True)
+
+    return show
