@@ -1,5 +1,6 @@
 #include "kernels/packed_matrix.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -20,33 +21,67 @@ std::size_t checked_product(std::size_t a, std::size_t b) {
   return a * b;
 }
 
-void check_scale(std::uint16_t scale, std::size_t row, std::size_t block) {
-  const bool finite = (scale & 0x7c00u) != 0x7c00u;
-  const bool negative = (scale & 0x8000u) != 0 && (scale & 0x7fffu) != 0;
-  if (finite && !negative) return;
-  throw Error(ErrorCode::model_format, "the scale of row " + std::to_string(row) + ", block " + std::to_string(block) +
-                                           " is " + (finite ? "negative" : "not finite") +
+bool is_valid_scale(std::uint16_t scale) {
+  return (scale & 0x7c00u) != 0x7c00u && scale <= 0x8000u;  // finite, and not negative (minus zero is zero)
+}
+
+// scales [rows][blocks], row 0 being first_row of the matrix. One pass without branches; only a damaged package is
+// searched for the culprit.
+void check_scales(const std::uint16_t* scales, std::size_t rows, std::size_t blocks, std::size_t first_row) {
+  unsigned invalid = 0;
+  for (std::size_t i = 0; i < rows * blocks; i++) invalid |= is_valid_scale(scales[i]) ? 0u : 1u;
+  if (invalid == 0) return;
+  const std::uint16_t* found = std::find_if_not(scales, scales + rows * blocks, is_valid_scale);
+  const std::size_t index = static_cast<std::size_t>(found - scales);
+  const bool finite = (*found & 0x7c00u) != 0x7c00u;
+  throw Error(ErrorCode::model_format, "the scale of row " + std::to_string(first_row + index / blocks) + ", block " +
+                                           std::to_string(index % blocks) + " is " +
+                                           (finite ? "negative" : "not finite") +
                                            ": the package is damaged, export it again");
 }
 
-// The four nibbles of `half` to the low nibbles of four bytes, lowest first.
-std::uint32_t spread_nibbles(std::uint32_t half) {
-  return (half & 0xfu) | (half & 0xf0u) << 4 | (half & 0xf00u) << 8 | (half & 0xf000u) << 12;
+// Four 32-bit words: the compiler's portable vectors, SSE2 and NEON alike. Loading is bound by this permutation: word
+// by word it took 0.4 of the 1.3 s of an int4 load (2.5 GB, 2 threads).
+using Words = std::uint32_t __attribute__((vector_size(16)));
+
+Words load_words(const std::uint8_t* source) {
+  Words words;
+  std::memcpy(&words, source, sizeof words);
+  return words;
 }
 
-// 16 bytes, low nibble = even column  ->  4 words 64 bytes apart: low nibbles columns 8i..8i+3, high 8i+4..8i+7.
-void pack_q4_block(const std::uint8_t* source, std::uint8_t* block, std::size_t row) {
-  for (std::size_t i = 0; i < 4; i++) {
-    const std::uint8_t* s = source + 4 * i;
-    const std::uint32_t word = spread_nibbles(s[0] | static_cast<std::uint32_t>(s[1]) << 8) |
-                               spread_nibbles(s[2] | static_cast<std::uint32_t>(s[3]) << 8) << 4;
-    std::uint8_t* d = block + 64 * i + 4 * row;
-    for (std::size_t j = 0; j < 4; j++) d[j] = static_cast<std::uint8_t>(word >> (8 * j));
+#if defined(__clang__)
+Words zip_low(Words a, Words b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+Words zip_high(Words a, Words b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+#else
+Words zip_low(Words a, Words b) { return __builtin_shuffle(a, b, Words{0, 4, 1, 5}); }
+Words zip_high(Words a, Words b) { return __builtin_shuffle(a, b, Words{2, 6, 3, 7}); }
+#endif
+
+// Nibbles of each word, lowest first, from columns 0 1 2 3 4 5 6 7 to 0 4 1 5 2 6 3 7.
+Words interleave_nibbles(Words words) {
+  Words swapped = (words ^ words >> 8) & 0x0000ff00u;
+  words ^= swapped ^ swapped << 8;
+  swapped = (words ^ words >> 4) & 0x00f000f0u;
+  return words ^ swapped ^ swapped << 4;
+}
+
+// One block of 16 rows: word i of row r goes to byte i*64 + r*4, as the layout says.
+template <WeightType type>
+void pack_block(const std::uint8_t* const (&rows)[kGroupRows], std::uint8_t* block) {
+  constexpr std::size_t kRowWords = (type == WeightType::q4 ? kQ4RowBytes : kQ8RowBytes) / 4;
+  for (std::size_t r = 0; r < kGroupRows; r += 4) {
+    for (std::size_t i = 0; i < kRowWords; i += 4) {
+      const Words a = load_words(rows[r] + 4 * i), b = load_words(rows[r + 1] + 4 * i);
+      const Words c = load_words(rows[r + 2] + 4 * i), d = load_words(rows[r + 3] + 4 * i);
+      const Words ac0 = zip_low(a, c), bd0 = zip_low(b, d), ac1 = zip_high(a, c), bd1 = zip_high(b, d);
+      const Words columns[4] = {zip_low(ac0, bd0), zip_high(ac0, bd0), zip_low(ac1, bd1), zip_high(ac1, bd1)};
+      for (std::size_t j = 0; j < 4; j++) {
+        const Words out = type == WeightType::q4 ? interleave_nibbles(columns[j]) : columns[j];
+        std::memcpy(block + 64 * (i + j) + 4 * r, &out, sizeof out);
+      }
+    }
   }
-}
-
-void pack_q8_block(const std::uint8_t* source, std::uint8_t* block, std::size_t row) {
-  for (std::size_t i = 0; i < 8; i++) std::memcpy(block + 64 * i + 4 * row, source + 4 * i, 4);
 }
 
 struct QuantizedShape {
@@ -62,27 +97,25 @@ QuantizedShape quantized_shape(WeightType type) {
 }
 
 // One group; rows [0, rows) come from the source, the rest is padding, as are blocks from source_blocks on.
-void pack_quantized_group(WeightType type, std::uint8_t* group, std::size_t padded_blocks, std::size_t source_blocks,
-                          std::size_t rows, const std::uint8_t* weights, const std::uint16_t* scales,
-                          std::size_t first_row) {
+template <WeightType type>
+void pack_quantized_group(std::uint8_t* group, std::size_t padded_blocks, std::size_t source_blocks, std::size_t rows,
+                          const std::uint8_t* weights, const std::uint16_t* scales) {
   const QuantizedShape shape = quantized_shape(type);
+  std::uint8_t padding[kQ8RowBytes];
+  std::memset(padding, shape.zero, sizeof padding);
+  const std::uint8_t* sources[kGroupRows];
   for (std::size_t b = 0; b < padded_blocks; b++) {
     std::uint8_t* tile = group + b / kTileBlocks * shape.tile_bytes;
     std::uint8_t* block = tile + b % kTileBlocks * shape.block_bytes;
-    std::uint8_t* block_scales = tile + kTileBlocks * shape.block_bytes + b % kTileBlocks * 2 * kGroupRows;
-    if (b >= source_blocks || rows < kGroupRows) {
-      std::memset(block, shape.zero, shape.block_bytes);
-      std::memset(block_scales, 0, 2 * kGroupRows);
+    std::uint16_t block_scales[kGroupRows] = {};
+    for (std::size_t r = 0; r < kGroupRows; r++) {
+      const bool padded = r >= rows || b >= source_blocks;
+      sources[r] = padded ? padding : weights + (r * source_blocks + b) * shape.row_bytes;
+      if (!padded) block_scales[r] = scales[r * source_blocks + b];
     }
-    if (b >= source_blocks) continue;
-    for (std::size_t r = 0; r < rows; r++) {
-      const std::size_t index = r * source_blocks + b;
-      check_scale(scales[index], first_row + r, b);
-      std::memcpy(block_scales + 2 * r, &scales[index], 2);
-      const std::uint8_t* source = weights + index * shape.row_bytes;
-      if (type == WeightType::q4) pack_q4_block(source, block, r);
-      else pack_q8_block(source, block, r);
-    }
+    pack_block<type>(sources, block);
+    std::memcpy(tile + kTileBlocks * shape.block_bytes + b % kTileBlocks * sizeof block_scales, block_scales,
+                sizeof block_scales);
   }
 }
 
@@ -127,16 +160,20 @@ void PackedMatrix::pack_rows(std::size_t first_row, std::size_t count, const voi
     throw Error(ErrorCode::internal, "pack_rows(" + std::to_string(first_row) + ", " + std::to_string(count) +
                                          ") of a matrix of " + std::to_string(rows_) + " rows is not whole groups");
   const std::size_t source_blocks = (columns_ + kBlockColumns - 1) / kBlockColumns;
+  if (quantized) check_scales(scales, count, source_blocks, first_row);
+  const auto* bytes = static_cast<const std::uint8_t*>(weights);
   for (std::size_t done = 0; done < count; done += kGroupRows) {
     const std::size_t rows = count - done < kGroupRows ? count - done : kGroupRows;
     std::uint8_t* group = data_.data() + (first_row + done) / kGroupRows * group_bytes_;
+    const std::size_t blocks = padded_columns_ / kBlockColumns, first_block = done * source_blocks;
     switch (type_) {
       case WeightType::q4:
+        pack_quantized_group<WeightType::q4>(group, blocks, source_blocks, rows, bytes + first_block * kQ4RowBytes,
+                                             scales + first_block);
+        break;
       case WeightType::q8:
-        pack_quantized_group(
-            type_, group, padded_columns_ / kBlockColumns, source_blocks, rows,
-            static_cast<const std::uint8_t*>(weights) + done * source_blocks * quantized_shape(type_).row_bytes,
-            scales + done * source_blocks, first_row + done);
+        pack_quantized_group<WeightType::q8>(group, blocks, source_blocks, rows, bytes + first_block * kQ8RowBytes,
+                                             scales + first_block);
         break;
       case WeightType::f16:
         pack_float_group(reinterpret_cast<std::uint16_t*>(group), columns_, rows,

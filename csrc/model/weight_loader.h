@@ -36,7 +36,13 @@ class WeightLoader {
     const TensorInfo* scales;
     std::size_t rows;
   };
+  struct Scratch {  // of one thread; kept from matrix to matrix, because fresh memory is cleared memory
+    std::vector<std::uint8_t> weights;
+    std::vector<std::uint16_t> scales;
+  };
   void pack(PackedMatrix& matrix, const std::vector<Source>& sources);
+  void pack_share(PackedMatrix& matrix, const std::vector<Source>& sources, std::size_t first_row, std::size_t end_row,
+                  Scratch& scratch) const;
   void read_rows(const std::vector<Source>& sources, bool scales, std::size_t first_row, std::size_t rows,
                  std::uint8_t* out) const;
   std::vector<float> stacked_bias(const std::vector<Source>& sources, const std::vector<std::string>& biases,
@@ -46,6 +52,7 @@ class WeightLoader {
   const Package& package_;
   ThreadPool& pool_;
   LoadProgress progress_;
+  std::vector<Scratch> scratch_;
   std::uint64_t done_bytes_ = 0;
 };
 
