@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
+#include "kernels/shared/block_product.h"
 #include "kernels/shared/compiler.h"
 
 namespace voxtral_edge::avx2 {
@@ -15,35 +16,8 @@ namespace voxtral_edge::avx2 {
 // choose between the two.
 namespace {
 
-constexpr std::size_t kMostRows = 4;  // 8 integer sums and 4 weight vectors of 16 registers
-
-// Weights are read once, front to back; 9 KiB ahead as measured for AVX-512 on the same memory.
-constexpr std::size_t kPrefetchAhead = 9216;
-
-template <std::size_t Bytes>
-inline void prefetch_tile(const std::uint8_t* tile) {
-  for (std::size_t i = 0; i < Bytes; i += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(tile) + kPrefetchAhead + i, _MM_HINT_T0);
-}
-
-// Quantised activations from row `first` on.
-struct Activations {
-  const std::int8_t* values;
-  const float* scales;
-  const std::int32_t* sums;
-  std::size_t columns, blocks;
-
-  Activations(const QuantizedRows& x, std::size_t first)
-      : values(x.values + first * x.padded_columns),
-        scales(x.scales + first * (x.padded_columns / kBlockColumns)),
-        sums(x.sums + first * (x.padded_columns / kBlockColumns)),
-        columns(x.padded_columns),
-        blocks(x.padded_columns / kBlockColumns) {}
-
-  const std::int8_t* block(std::size_t m, std::size_t b) const { return values + m * columns + b * kBlockColumns; }
-  __m256i sum(std::size_t m, std::size_t b) const { return _mm256_set1_epi32(sums[m * blocks + b]); }
-  __m256 scale(std::size_t m, std::size_t b) const { return _mm256_set1_ps(scales[m * blocks + b]); }
-};
+struct Avx2Product;
+using Activations = shared::Activations<Avx2Product>;
 
 inline __m256i load(const std::uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
 
@@ -67,18 +41,25 @@ VOXTRAL_EDGE_INLINE inline void add_scaled(const __m256i* dots, const std::uint8
   for (std::size_t h = 0; h < 2; h++) {
     const __m256 weight_scale = _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(scales + 16 * h)));
     for (std::size_t m = 0; m < M; m++)
-      sums[2 * m + h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[2 * m + h]), _mm256_mul_ps(weight_scale, x.scale(m, b)),
-                                        sums[2 * m + h]);
+      sums[2 * m + h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[2 * m + h]),
+                                        _mm256_mul_ps(weight_scale, _mm256_set1_ps(x.scale(m, b))), sums[2 * m + h]);
   }
 }
 
-template <std::size_t M>
-VOXTRAL_EDGE_INLINE inline void store_sums(const __m256* sums, const float* bias, float* y, std::size_t y_stride) {
-  for (std::size_t m = 0; m < M; m++)
-    for (std::size_t h = 0; h < 2; h++)
-      _mm256_storeu_ps(y + m * y_stride + 8 * h,
-                       bias ? _mm256_add_ps(sums[2 * m + h], _mm256_loadu_ps(bias + 8 * h)) : sums[2 * m + h]);
-}
+// What both products have in common (shared/block_product.h).
+struct Avx2Product {
+  using Activations = shared::Activations<Avx2Product>;
+  using Vector = __m256;
+  static constexpr std::size_t kVectors = 2;
+  static constexpr std::size_t kMostRows = 4;  // 8 integer sums and 4 weight vectors of 16 registers
+  // Weights are read once, front to back; 9 KiB ahead as measured for AVX-512 on the same memory.
+  static constexpr std::size_t kPrefetchAhead = 9216;
+
+  static Vector zero() { return _mm256_setzero_ps(); }
+  static void store(Vector sum, const float* bias, float* y) {
+    _mm256_storeu_ps(y, bias ? _mm256_add_ps(sum, _mm256_loadu_ps(bias)) : sum);
+  }
+};
 
 }  // namespace
 }  // namespace voxtral_edge::avx2

@@ -7,55 +7,22 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
+#include "kernels/shared/block_product.h"
 #include "kernels/shared/compiler.h"
 
 namespace voxtral_edge::avx512vnni {
-
-inline constexpr std::size_t kMostRows = 16;  // 16 sums and 8 weight vectors of 32 registers
-
-// Weights are read once, front to back. 9 KiB ahead covers ~150 ns at the pace of one thread even when 8 rows' worth of
-// arithmetic keeps the reorder buffer from looking ahead by itself (2.3 KiB: 70 % of the read bandwidth at 8 rows, 9
-// KiB: 95 %); more gains nothing.
-inline constexpr std::size_t kPrefetchAhead = 9216;
-
-template <std::size_t Bytes>
-inline void prefetch_tile(const std::uint8_t* tile) {
-  for (std::size_t i = 0; i < Bytes; i += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(tile) + kPrefetchAhead + i, _MM_HINT_T0);
-}
-
-// Quantised activations from row `first` on.
-struct Activations {
-  const std::int8_t* values;
-  const float* scales;
-  const std::int32_t* sums;
-  std::size_t columns, blocks;
-
-  Activations(const QuantizedRows& x, std::size_t first)
-      : values(x.values + first * x.padded_columns),
-        scales(x.scales + first * (x.padded_columns / kBlockColumns)),
-        sums(x.sums + first * (x.padded_columns / kBlockColumns)),
-        columns(x.padded_columns),
-        blocks(x.padded_columns / kBlockColumns) {}
-
-  const std::int8_t* block(std::size_t m, std::size_t b) const {
-    const std::int8_t* p = values + m * columns + b * kBlockColumns;
-    return p;
-  }
-  __m512i sum(std::size_t m, std::size_t b) const { return _mm512_set1_epi32(sums[m * blocks + b]); }
-  __m512 scale(std::size_t m, std::size_t b) const { return _mm512_set1_ps(scales[m * blocks + b]); }
-};
 
 // Sum over 32 columns of (weight - zero point) * activation for 16 weight rows; w[i] holds columns 4 i to 4 i + 3.
 // Written out for two reasons, measured on Zen 5 with GCC 12: it does not fold the broadcast into the instruction, and
 // it spreads the loads of the next weights between these eight dependent instructions, which keeps blocks from
 // overlapping (one row: 4.9 instead of 2.4 ns per q4 block, 16 instead of 4 ns per q8 block).
 template <int ZeroPointBits>
-VOXTRAL_EDGE_INLINE inline __m512i dot_block(const __m512i* w, const std::int8_t* x, __m512i activation_sum) {
+VOXTRAL_EDGE_INLINE inline __m512i dot_block(const __m512i* w, const std::int8_t* x, std::int32_t activation_sum) {
   struct __attribute__((may_alias)) Block {
     std::int8_t values[kBlockColumns];
   };
-  __m512i dot = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(activation_sum, ZeroPointBits));
+  __m512i dot =
+      _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(activation_sum), ZeroPointBits));
   // clang-format off
   __asm__(
       "vpdpbusd (%[x])%{1to16%}, %[w0], %[dot]\n\t"
@@ -77,14 +44,25 @@ inline __m512 load_scales(const std::uint8_t* scales) {
   return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(scales)));
 }
 
-inline __m512 add_scaled(__m512i dot, __m512 weight_scale, __m512 activation_scale, __m512 sum) {
-  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(weight_scale, activation_scale), sum);
+inline __m512 add_scaled(__m512i dot, __m512 weight_scale, float activation_scale, __m512 sum) {
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(weight_scale, _mm512_set1_ps(activation_scale)), sum);
 }
 
-template <std::size_t M>
-VOXTRAL_EDGE_INLINE inline void store_sums(const __m512* sums, const float* bias, float* y, std::size_t y_stride) {
-  for (std::size_t m = 0; m < M; m++)
-    _mm512_storeu_ps(y + m * y_stride, bias ? _mm512_add_ps(sums[m], _mm512_loadu_ps(bias)) : sums[m]);
-}
+// What both products have in common (shared/block_product.h).
+struct Avx512Product {
+  using Activations = shared::Activations<Avx512Product>;
+  using Vector = __m512;
+  static constexpr std::size_t kVectors = 1;
+  static constexpr std::size_t kMostRows = 16;  // 16 sums and 8 weight vectors of 32 registers
+  // Weights are read once, front to back. 9 KiB ahead covers ~150 ns at the pace of one thread even when 8 rows' worth
+  // of arithmetic keeps the reorder buffer from looking ahead by itself (2.3 KiB: 70 % of the read bandwidth at 8 rows,
+  // 9 KiB: 95 %); more gains nothing.
+  static constexpr std::size_t kPrefetchAhead = 9216;
+
+  static Vector zero() { return _mm512_setzero_ps(); }
+  static void store(Vector sum, const float* bias, float* y) {
+    _mm512_storeu_ps(y, bias ? _mm512_add_ps(sum, _mm512_loadu_ps(bias)) : sum);
+  }
+};
 
 }  // namespace voxtral_edge::avx512vnni

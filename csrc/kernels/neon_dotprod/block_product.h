@@ -9,39 +9,14 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
+#include "kernels/shared/block_product.h"
 #include "kernels/shared/compiler.h"
 
 namespace voxtral_edge::neon_dotprod {
 namespace {
 
-constexpr std::size_t kMostRows = 6;  // 6 sums, 12 activations and 8 weight vectors of 32 registers
-
-// 150 ns of memory latency at 10 GB/s per core are 1.5 KiB; arithmetic between the lines asks for more.
-constexpr std::size_t kPrefetchAhead = 4608;
-
-template <std::size_t Bytes>
-inline void prefetch_tile(const std::uint8_t* tile) {
-  for (std::size_t i = 0; i < Bytes; i += 64) __builtin_prefetch(tile + kPrefetchAhead + i);
-}
-
-// Quantised activations from row `first` on.
-struct Activations {
-  const std::int8_t* values;
-  const float* scales;
-  const std::int32_t* sums;
-  std::size_t columns, blocks;
-
-  Activations(const QuantizedRows& x, std::size_t first)
-      : values(x.values + first * x.padded_columns),
-        scales(x.scales + first * (x.padded_columns / kBlockColumns)),
-        sums(x.sums + first * (x.padded_columns / kBlockColumns)),
-        columns(x.padded_columns),
-        blocks(x.padded_columns / kBlockColumns) {}
-
-  const std::int8_t* block(std::size_t m, std::size_t b) const { return values + m * columns + b * kBlockColumns; }
-  int32x4_t sum(std::size_t m, std::size_t b) const { return vdupq_n_s32(sums[m * blocks + b]); }
-  float scale(std::size_t m, std::size_t b) const { return scales[m * blocks + b]; }
-};
+struct NeonProduct;
+using Activations = shared::Activations<NeonProduct>;
 
 // The 32 activations of M rows in one block.
 template <std::size_t M>
@@ -75,12 +50,20 @@ VOXTRAL_EDGE_INLINE inline void add_scaled(const int32x4_t* dots, const std::uin
     sums[4 * m + h] = vfmaq_f32(sums[4 * m + h], vcvtq_f32_s32(dots[m]), vmulq_n_f32(weight_scale, x.scale(m, b)));
 }
 
-template <std::size_t M>
-VOXTRAL_EDGE_INLINE inline void store_sums(const float32x4_t* sums, const float* bias, float* y, std::size_t y_stride) {
-  for (std::size_t m = 0; m < M; m++)
-    for (std::size_t h = 0; h < 4; h++)
-      vst1q_f32(y + m * y_stride + 4 * h, bias ? vaddq_f32(sums[4 * m + h], vld1q_f32(bias + 4 * h)) : sums[4 * m + h]);
-}
+// What both products have in common (shared/block_product.h).
+struct NeonProduct {
+  using Activations = shared::Activations<NeonProduct>;
+  using Vector = float32x4_t;
+  static constexpr std::size_t kVectors = 4;
+  static constexpr std::size_t kMostRows = 6;  // 6 sums, 12 activations and 8 weight vectors of 32 registers
+  // 150 ns of memory latency at 10 GB/s per core are 1.5 KiB; arithmetic between the lines asks for more.
+  static constexpr std::size_t kPrefetchAhead = 4608;
+
+  static Vector zero() { return vdupq_n_f32(0.0f); }
+  static void store(Vector sum, const float* bias, float* y) {
+    vst1q_f32(y, bias ? vaddq_f32(sum, vld1q_f32(bias)) : sum);
+  }
+};
 
 }  // namespace
 }  // namespace voxtral_edge::neon_dotprod
