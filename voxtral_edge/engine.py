@@ -31,6 +31,7 @@ TOKEN_MS = 80
 # What the model was released for: every 80 ms up to 1.2 s, and 2.4 s (specification §6).
 VALID_DELAYS_MS = (*range(80, 1201, TOKEN_MS), 2400)
 DEFAULT_DELAY_MS = 480
+MOST_GAIN_DB = 60
 
 _BUNDLED = Path(__file__).parent / "models"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -46,6 +47,7 @@ def load(
     kv_cache: str = "auto",
     on_progress: LoadProgress | None = None,
     break_pad_runs: bool = False,
+    gain: float | str = 0.0,
 ) -> Engine:
     """Opens a package and returns an engine for it.
 
@@ -58,6 +60,9 @@ def load(
     break_pad_runs  after 200 pads (16 s without a word) make the next ever less likely: the published 4B
                  model can get stuck in pads over real speech for minutes (specification §10). Off, tokens
                  are exactly the reference's
+    gain         decibels on every sample before the model hears it, -60 to 60, or "auto": slowly follows the
+                 level of the speech. The model hears quiet speech badly (docs/live.md); 0, the reference's
+                 way, changes nothing
 
     UsageError: unknown name, engine, kv_cache or threads < 1. ModelFormatError: the folder holds no valid
     package. DeviceError: not enough memory, or a missing CPU feature or package.
@@ -68,6 +73,7 @@ def load(
         raise UsageError(f"kv_cache {kv_cache!r} is unknown; choose one of: {', '.join(KV_CACHES)}")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise UsageError(f"threads is {threads!r}; pass a whole number from 1 up, or None")
+    defaults = _stream_defaults(break_pad_runs, gain)
     directory = find_package(name_or_dir)
     if engine == "native":
         core = native_module().NativeEngine(
@@ -75,7 +81,21 @@ def load(
         )
     else:
         core = _onnxruntime_engine(directory, threads)
-    return Engine(core, directory, engine, break_pad_runs)
+    return Engine(core, directory, engine, defaults)
+
+
+def _stream_defaults(break_pad_runs: bool, gain: float | str) -> dict[str, Any]:
+    """Options of every native stream that the engine makes; only those that differ from the core's own."""
+    options: dict[str, Any] = {}
+    if break_pad_runs:
+        options["pad_run_penalty"] = native_module().PadRunPenalty()
+    if gain == "auto":
+        options["gain_decibels"] = None
+    elif isinstance(gain, bool) or not isinstance(gain, (int, float)) or not abs(gain) <= MOST_GAIN_DB:
+        raise UsageError(f'gain is {gain!r}; pass decibels from -{MOST_GAIN_DB} to {MOST_GAIN_DB}, or "auto"')
+    elif gain != 0:
+        options["gain_decibels"] = float(gain)
+    return options
 
 
 def bundled_models() -> list[str]:
@@ -124,11 +144,11 @@ class Engine:
     engine     "native" or "onnxruntime"
     """
 
-    def __init__(self, core: Any, directory: Path, engine: str, break_pad_runs: bool = False) -> None:
+    def __init__(
+        self, core: Any, directory: Path, engine: str, stream_defaults: dict[str, Any] | None = None
+    ) -> None:
         self._core = core
-        self._stream_defaults: dict[str, Any] = {}
-        if break_pad_runs:
-            self._stream_defaults["pad_run_penalty"] = native_module().PadRunPenalty()
+        self._stream_defaults = stream_defaults or {}
         self.directory = directory
         self.engine = engine
         self._manifest = read_manifest(directory)

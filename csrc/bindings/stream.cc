@@ -84,6 +84,7 @@ py::dict stats_dict(const Stream& stream) {
   py::dict result;
   result["fed_samples"] = s.fed_samples;
   result["replaced_samples"] = s.replaced_samples;
+  result["gain_decibels"] = s.gain_decibels;
   result["encoded_tokens"] = s.encoded_tokens;
   result["generated_tokens"] = s.generated_tokens;
   result["encode_calls"] = s.encode_calls;
@@ -120,11 +121,12 @@ py::dict trace_dict(const Stream& stream) {
 std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_tokens, std::size_t max_batch_tokens,
                                     std::optional<std::size_t> max_drafts, std::uint64_t start_token_position,
                                     std::shared_ptr<BiasTree> bias, std::optional<PadRunPenalty> pad_run_penalty,
-                                    bool stop_at_eos, bool trace, bool keep_history,
+                                    std::optional<float> gain_decibels, bool stop_at_eos, bool trace, bool keep_history,
                                     std::vector<std::uint32_t> replayed_ids, bool assume_full_cache) {
   const StreamOptions options{.delay_tokens = delay_tokens,
                               .max_batch_tokens = max_batch_tokens,
                               .max_drafts = max_drafts,
+                              .gain = {gain_decibels},
                               .start_token_position = start_token_position,
                               .bias = std::move(bias),
                               .pad_run_penalty = pad_run_penalty,
@@ -185,8 +187,8 @@ void bind_stream(py::module_& module) {
   py::class_<Stream>(module, "Stream")
       .def(py::init(&make_stream), py::arg("engine"), py::kw_only(), py::arg("delay_tokens"),
            py::arg("max_batch_tokens") = 0, py::arg("max_drafts") = py::none(), py::arg("start_token_position") = 0,
-           py::arg("bias") = nullptr, py::arg("pad_run_penalty") = py::none(), py::arg("stop_at_eos") = false,
-           py::arg("trace") = false, py::arg("keep_history") = true,
+           py::arg("bias") = nullptr, py::arg("pad_run_penalty") = py::none(), py::arg("gain_decibels") = 0.0f,
+           py::arg("stop_at_eos") = false, py::arg("trace") = false, py::arg("keep_history") = true,
            py::arg("replayed_ids") = std::vector<std::uint32_t>(), py::arg("assume_full_cache") = false,
            py::keep_alive<1, 2>())
       .def(

@@ -34,6 +34,7 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
       batch_tokens_(options.max_batch_tokens != 0 ? options.max_batch_tokens : engine_->preferred_batch_tokens()),
       max_drafts_(std::min(options.max_drafts.value_or(engine_->preferred_drafts()), kMaxPassRows - 1)),
       prompt_tokens_(1 + config().audio.left_pad_tokens + checked_delay(options.delay_tokens)),
+      gain_(options.gain),
       log_mel_(config().audio, config().encoder.mel_bins),
       drafter_(config().tokens.streaming_pad),
       time_line_(
@@ -80,6 +81,7 @@ void Stream::reset() {
   stats_ = {};
   hear_left_padding();
   stream_samples_ = unflushed_samples_ = stats_.fed_samples = 0;
+  gain_.reset();
 }
 
 // Left padding is known before any audio: run it now, so that the first real samples find a warm stream. Only the first
@@ -147,6 +149,8 @@ bool Stream::refill() {
       clean_[i] = finite ? input_[i] : 0.0f;
       stats_.replaced_samples += finite ? 0 : 1;
     }
+    gain_.apply({clean_.data(), count});
+    stats_.gain_decibels = gain_.decibels();
     stats_.fed_samples += count;
     unflushed_samples_ += count;
     input_ = input_.subspan(count);

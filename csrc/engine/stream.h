@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "audio/gain.h"
 #include "audio/log_mel.h"
 #include "decode/bias.h"
 #include "decode/drafter.h"
@@ -28,6 +29,7 @@ struct StreamOptions {
   std::size_t max_batch_tokens = 0;  // tokens of audio per encode call when more are waiting; 0: engine's choice
   std::optional<std::size_t> max_drafts =
       std::nullopt;                        // tokens guessed per decode pass when audio is ahead; none: engine's choice
+  GainOptions gain = {};                   // 0 dB: the samples as they are, as the reference
   std::uint64_t start_token_position = 0;  // where the absolute counters start (tests of long streams)
   std::shared_ptr<const BiasTree> bias = nullptr;               // phrases to listen for; none: null
   std::optional<PadRunPenalty> pad_run_penalty = std::nullopt;  // none: the model's own choice, as the reference
@@ -50,6 +52,7 @@ struct StreamTrace {
 struct StreamStats {
   std::uint64_t fed_samples = 0;       // real audio, 16 kHz
   std::uint64_t replaced_samples = 0;  // NaN or infinite samples that were replaced by 0
+  float gain_decibels = 0;             // what the next samples are amplified by
   std::uint64_t encoded_tokens = 0;    // left padding included
   std::uint64_t generated_tokens = 0;
   std::uint64_t encode_calls = 0, decode_calls = 0;
@@ -128,6 +131,7 @@ class Stream {
   std::array<float, 1024> clean_{};
   std::span<const float> slice_;  // the part of clean_ that the front end has not taken
 
+  Gain gain_;
   LogMel log_mel_;
   std::vector<float> mel_;  // [batch_tokens * mel frames per token][mel_bins], filled to mel_frames_
   std::size_t mel_frames_ = 0;

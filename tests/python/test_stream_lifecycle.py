@@ -16,6 +16,7 @@ import voxtral_edge as ve
 from checkpoints import EOS, reference
 from voxtral_edge.errors import AudioFormatError, UsageError
 from voxtral_edge.export import Checkpoint, export_package
+from voxtral_edge.wer import word_error_rate
 
 
 def finish(stream: Any, *pieces: np.ndarray) -> tuple[list[int], str, list[dict[str, Any]]]:
@@ -212,3 +213,22 @@ def test_break_pad_runs_acts_after_16_s_of_pads_and_only_then() -> None:
     assert set(ids[1][:200]) == {32} and set(ids[1][200:]) != {32}
     said = speech()
     assert finish(plain.core_stream(6), said)[0] == finish(breaking.core_stream(6), said)[0]
+
+
+def test_automatic_gain_hears_what_is_too_quiet() -> None:
+    """40 dB down the demo model hears nothing; with the gain it hears most, and any chunking gives the same."""
+    engine, amplifying = (ve.load("tiny-en", threads=1, gain=gain) for gain in (0, "auto"))
+    quiet = speech() * np.float32(0.01)
+    assert finish(engine.core_stream(6), quiet)[1] == ""
+    stream = amplifying.core_stream(6)
+    ids, text, _ = finish(stream, quiet)
+    assert word_error_rate(finish(engine.core_stream(6), speech())[1], text) < 0.5
+    assert 15 < stream.stats()["gain_decibels"] <= 30
+    pieces = np.array_split(quiet, 977)
+    assert finish(amplifying.core_stream(6), *pieces)[0] == ids
+
+
+@pytest.mark.parametrize("gain", ["loud", 61, -61, float("nan"), True])
+def test_gains_that_are_none(gain: Any) -> None:
+    with pytest.raises(UsageError, match="gain is"):
+        ve.load("tiny-en", gain=gain)

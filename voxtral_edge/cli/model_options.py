@@ -43,6 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser, streams: bool = True) -> None
             action="store_true",
             help="after 16 s without a word, make silence ever less likely (the 4B model can get stuck in it)",
         )
+        add(
+            "--gain",
+            type=_gain,
+            default=0.0,
+            metavar="DB|auto",
+            help="amplify the sound by decibels, or slowly follow the speech (%(default)g; quiet speech is misheard)",
+        )
+
+
+def _gain(text: str) -> float | str:
+    return text if text == "auto" else float(text)
 
 
 def load_model(args: argparse.Namespace, progress: bool = True) -> Engine:
@@ -54,6 +65,7 @@ def load_model(args: argparse.Namespace, progress: bool = True) -> Engine:
         args.kv_cache,
         on_progress=_show_progress() if progress else None,
         break_pad_runs=args.break_pad_runs,
+        gain=args.gain,
     )
 
 
