@@ -143,11 +143,16 @@ StreamAction action_named(const std::string& name) {
   if (name == "feed") return StreamAction::feed;
   if (name == "flush") return StreamAction::flush;
   if (name == "finish") return StreamAction::finish;
-  throw Error(ErrorCode::usage, "action: \"" + name + "\" is not one of feed, flush, finish");
+  if (name == "resume") return StreamAction::resume;
+  throw Error(ErrorCode::usage, "action: \"" + name + "\" is not one of feed, flush, finish, resume");
 }
 
 // [(stream, pcm or None, action), ...] -> one list of events per item, in order.
-py::list run_group(const std::vector<std::tuple<Stream*, std::optional<py::array>, std::string>>& items) {
+py::list run_group(const std::vector<std::tuple<Stream*, std::optional<py::array>, std::string>>& items,
+                   std::optional<std::size_t> max_rounds, std::optional<std::size_t> max_tokens) {
+  RunBounds bounds;
+  bounds.rounds = max_rounds.value_or(bounds.rounds);
+  bounds.tokens = max_tokens.value_or(bounds.tokens);
   std::vector<std::vector<float>> samples(items.size());
   std::vector<Events> events(items.size());
   std::vector<StreamWork> work;
@@ -158,7 +163,7 @@ py::list run_group(const std::vector<std::tuple<Stream*, std::optional<py::array
   }
   {
     const py::gil_scoped_release release;
-    run_streams(work);
+    run_streams(work, bounds);
   }
   py::list result;
   for (const Events& of_one : events) result.append(to_list(of_one));
@@ -202,14 +207,18 @@ void bind_stream(py::module_& module) {
       .def("finish", [](Stream& stream) { return without_gil([&](Events& events) { stream.finish(events); }); })
       .def("reset", &Stream::reset, py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("finished", &Stream::finished)
+      .def_property_readonly("busy", &Stream::busy)
       .def_property_readonly("token_ids", [](const Stream& stream) { return stream.token_ids(); })
       .def_property_readonly("text", [](const Stream& stream) { return stream.text(); })
       .def("stats", &stats_dict)
       .def("trace", &trace_dict);
   module.def(
-      "run_streams", &run_group, py::arg("items"),
-      "Runs [(stream, pcm or None, \"feed\" | \"flush\" | \"finish\"), ...] of one engine in shared passes over the "
-      "weights; returns one list of events per item.");
+      "run_streams", &run_group, py::arg("items"), py::arg("max_rounds") = py::none(),
+      py::arg("max_tokens") = py::none(),
+      "Runs [(stream, pcm or None, \"feed\" | \"flush\" | \"finish\" | \"resume\"), ...] of one engine in shared "
+      "passes "
+      "over the weights; returns one list of events per item. With bounds (rounds of one encode and one decode pass; "
+      "tokens of one stream in one pass), streams that are `busy` afterwards must be resumed in a later call.");
 }
 
 }  // namespace voxtral_edge

@@ -67,7 +67,7 @@ void Stream::reset() {
   silence_samples_ = 0;
   mel_frames_ = pending_tokens_ = encoding_tokens_ = decoding_positions_ = 0;
   stream_samples_ = encoded_tokens_ = next_position_ = token_limit_ = unflushed_samples_ = 0;
-  finished_ = stopped_ = text_started_ = false;
+  busy_ = finished_ = stopped_ = text_started_ = false;
   last_id_ = config().tokens.bos;
   drafter_.reset();
   if (biaser_) biaser_->reset();
@@ -98,6 +98,7 @@ void Stream::hear_left_padding() {
       drop_encoded_mel();
       next_position_ += encoding_tokens_;
     }
+    abandon();  // all of it was taken
     return;
   }
   state_ = engine_->create_state(options_.delay_tokens, options_.start_token_position);
@@ -115,7 +116,9 @@ void Stream::run(StreamAction action, std::span<const float> samples, Events& ev
 }
 
 void Stream::begin(StreamAction action, std::span<const float> samples) {
+  if (action == StreamAction::resume) return;
   action_ = action;
+  busy_ = true;
   input_ = action == StreamAction::feed ? samples : std::span<const float>{};
   if (action == StreamAction::feed) return;
   if (action == StreamAction::flush && unflushed_samples_ == 0) return;
@@ -130,6 +133,21 @@ void Stream::begin(StreamAction action, std::span<const float> samples) {
     // that these zeros begin is beyond the limit and never runs.
     silence_samples_ += token_samples;
   }
+}
+
+void Stream::pause(Events& events) {
+  fill_mel();
+  if (pending_tokens_ == 0 && complete_tokens() == 0) {
+    end(events);
+  } else if (input_.data() + input_.size() != kept_input_.data() + kept_input_.size()) {
+    kept_input_.assign(input_.begin(), input_.end());  // the caller's samples end with its call
+    input_ = kept_input_;
+  }
+}
+
+void Stream::abandon() {
+  input_ = {};
+  busy_ = false;
 }
 
 // Alignment to a whole token, then delay + 1 + the fixed budget for the longest word (spec 3.2).
@@ -184,15 +202,10 @@ std::size_t Stream::complete_tokens() const {
   return static_cast<std::size_t>(std::min<std::uint64_t>(tokens, token_limit_ - encoded_tokens_));
 }
 
-bool Stream::next_encode(EncodeRequest& request) {
+bool Stream::next_encode(EncodeRequest& request, std::size_t most_tokens) {
   if (pending_tokens_ > max_drafts_) return false;  // enough for the next decode passes
   fill_mel();
-  encoding_tokens_ = complete_tokens();
-  if (token_limit_ != 0 && encoded_tokens_ == token_limit_) {
-    mel_frames_ = 0;  // frames past the end
-    slice_ = {};
-    silence_samples_ = 0;
-  }
+  encoding_tokens_ = std::min(complete_tokens(), most_tokens);
   if (encoding_tokens_ == 0) return false;
   request = {state_.get(), mel_.data(), encoding_tokens_, &embeddings_[pending_tokens_ * config().decoder.width],
              options_.trace ? encoder_frames_.data() : nullptr};
@@ -225,17 +238,18 @@ void Stream::drop_encoded_mel() {
 
 // Prompt positions (BOS, then pads) go through together; from the last one on, each token feeds the next (spec 6), and
 // where audio is ahead, guesses of the next tokens go through with it.
-bool Stream::next_decode(DecodeRequest& request) {
+bool Stream::next_decode(DecodeRequest& request, std::size_t most_tokens) {
   if (stopped_) pending_tokens_ = 0;
   if (pending_tokens_ == 0) return false;
+  const std::size_t most = std::min(pending_tokens_, most_tokens);
   const std::uint64_t prompt_left = next_position_ < prompt_tokens_ ? prompt_tokens_ - next_position_ : 0;
   if (prompt_left > 0) {
-    decoding_positions_ = static_cast<std::size_t>(std::min<std::uint64_t>(prompt_left, pending_tokens_));
+    decoding_positions_ = static_cast<std::size_t>(std::min<std::uint64_t>(prompt_left, most));
     decoding_results_ = decoding_positions_ == prompt_left ? 1 : 0;
     std::fill_n(previous_ids_.begin(), decoding_positions_, config().tokens.streaming_pad);
     if (next_position_ == 0) previous_ids_[0] = config().tokens.bos;
   } else {
-    decoding_positions_ = decoding_results_ = std::min(pending_tokens_, max_drafts_ + 1);
+    decoding_positions_ = decoding_results_ = std::min(most, max_drafts_ + 1);
     previous_ids_[0] = last_id_;
     drafter_.propose({&previous_ids_[1], decoding_positions_ - 1});
     stats_.drafted_tokens += decoding_positions_ - 1;
@@ -277,6 +291,7 @@ void Stream::decoded(double seconds, Events& events) {
 }
 
 void Stream::end(Events& events) {
+  busy_ = false;
   if (action_ == StreamAction::flush) {
     words_.close();
     emit_words(events);

@@ -65,6 +65,7 @@ enum class StreamAction {
   feed,    // append samples and run every token that became complete
   flush,   // bring out the words behind the delay by inserting silence; the stream goes on, its time line stays true
   finish,  // right padding, the last tokens, the last word, and one final event; exactly once until reset()
+  resume,  // go on with the action that a bounded run_streams left unfinished
 };
 
 // Streaming equals offline: any chunking of the same samples gives the same tokens, because the grid is fixed, every
@@ -84,6 +85,7 @@ class Stream {
 
   Engine& engine() const { return *engine_; }
   bool finished() const { return finished_; }
+  bool busy() const { return busy_; }  // a bounded run_streams has left an action unfinished: resume it
   std::size_t prompt_tokens() const { return prompt_tokens_; }
   const std::vector<std::uint32_t>& token_ids() const { return token_ids_; }  // generated, without the prompt
   const std::string& text() const { return text_; }
@@ -91,18 +93,22 @@ class Stream {
   const StreamStats& stats() const { return stats_; }
   const ModelConfig& config() const { return engine_->config(); }
 
-  // The stages of an action, for drivers: begin, then while there is work encode and decode, then end. A request stays
-  // valid until the call that takes its result.
+  // The stages of an action, for drivers: begin, then while there is work encode and decode, then pause, which ends the
+  // action if it is complete and keeps its samples if not. abandon instead of pause after an error: samples that were
+  // not taken are forgotten. A request has at most `most_tokens` tokens (positions) and stays valid until the call that
+  // takes its result.
   void begin(StreamAction action, std::span<const float> samples);
-  bool next_encode(EncodeRequest& request);
+  bool next_encode(EncodeRequest& request, std::size_t most_tokens);
   void encoded(double seconds);
-  bool next_decode(DecodeRequest& request);
+  bool next_decode(DecodeRequest& request, std::size_t most_tokens);
   void decoded(double seconds, Events& events);
-  void end(Events& events);
+  void pause(Events& events);
+  void abandon();
 
  private:
   void run(StreamAction action, std::span<const float> samples, Events& events);
   void hear_left_padding();
+  void end(Events& events);
   void drop_encoded_mel();
   bool refill();
   void fill_mel();
@@ -127,6 +133,7 @@ class Stream {
   // Input of the running action: samples, then silence, cleaned slice by slice.
   StreamAction action_ = StreamAction::feed;
   std::span<const float> input_;
+  std::vector<float> kept_input_;  // what input_ refers to between the calls of a bounded run
   std::uint64_t silence_samples_ = 0;
   std::array<float, 1024> clean_{};
   std::span<const float> slice_;  // the part of clean_ that the front end has not taken
@@ -155,7 +162,7 @@ class Stream {
   std::uint64_t token_limit_ = 0;     // tokens that exist once finish has fixed the end; 0: open
   std::uint32_t last_id_ = 0;
   std::uint64_t unflushed_samples_ = 0;
-  bool finished_ = false, stopped_ = false, text_started_ = false;
+  bool busy_ = false, finished_ = false, stopped_ = false, text_started_ = false;
 
   TimeLine time_line_;
   Utf8Stream utf8_;

@@ -1,6 +1,7 @@
 #include "engine/stream_group.h"
 
 #include <chrono>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -12,44 +13,78 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// One encode pass over all streams that have complete tokens waiting. False when none has.
-bool encode_round(Engine& engine, std::span<const StreamWork> work, std::vector<EncodeRequest>& requests,
-                  std::vector<const StreamWork*>& owners) {
-  requests.clear();
-  owners.clear();
-  for (const StreamWork& item : work) {
-    EncodeRequest request{};
-    if (!item.stream->next_encode(request)) continue;
-    requests.push_back(request);
-    owners.push_back(&item);
+// The lists of one call. They are small, and kept for the thread's next call: after its first calls a step allocates
+// nothing. A call within a call, from an engine's own pass, finds none kept and makes its own.
+class Lists {
+ public:
+  Lists() : lists_(std::exchange(kept(), {})) {}
+  ~Lists() { kept() = std::move(lists_); }
+  Lists(const Lists&) = delete;
+  Lists& operator=(const Lists&) = delete;
+
+  // One encode pass over all streams that have complete tokens waiting. False when none has.
+  bool encode(Engine& engine, std::span<const StreamWork> work, std::size_t most_tokens) {
+    lists_.encodes.clear();
+    lists_.owners.clear();
+    for (const StreamWork& item : work) {
+      EncodeRequest request{};
+      if (!item.stream->next_encode(request, most_tokens)) continue;
+      lists_.encodes.push_back(request);
+      lists_.owners.push_back(&item);
+    }
+    if (lists_.encodes.empty()) return false;
+    const auto start = Clock::now();
+    engine.encode(lists_.encodes);
+    const double seconds = seconds_since(start);
+    for (const StreamWork* owner : lists_.owners) owner->stream->encoded(seconds);
+    return true;
   }
-  if (requests.empty()) return false;
-  const auto start = Clock::now();
-  engine.encode(requests);
-  const double seconds = seconds_since(start);
-  for (const StreamWork* owner : owners) owner->stream->encoded(seconds);
-  return true;
+
+  bool decode(Engine& engine, std::span<const StreamWork> work, std::size_t most_tokens) {
+    lists_.decodes.clear();
+    lists_.owners.clear();
+    for (const StreamWork& item : work) {
+      DecodeRequest request{};
+      if (!item.stream->next_decode(request, most_tokens)) continue;
+      lists_.decodes.push_back(request);
+      lists_.owners.push_back(&item);
+    }
+    if (lists_.decodes.empty()) return false;
+    const auto start = Clock::now();
+    engine.decode(lists_.decodes);
+    const double seconds = seconds_since(start);
+    for (const StreamWork* owner : lists_.owners) owner->stream->decoded(seconds, *owner->events);
+    return true;
+  }
+
+ private:
+  struct Storage {
+    std::vector<EncodeRequest> encodes;
+    std::vector<DecodeRequest> decodes;
+    std::vector<const StreamWork*> owners;
+  };
+  static Storage& kept() {
+    thread_local Storage storage;
+    return storage;
+  }
+  Storage lists_;
+};
+
+void check_action(const StreamWork& item) {
+  const Stream& stream = *item.stream;
+  if (stream.finished()) throw Error(ErrorCode::usage, "the stream is finished: call reset() to start a new one");
+  if (item.action == StreamAction::resume && !stream.busy()) {
+    throw Error(ErrorCode::usage, "resume: nothing of this stream is unfinished");
+  }
+  if (item.action != StreamAction::resume && stream.busy()) {
+    throw Error(ErrorCode::usage, "the stream's last action is unfinished: resume it first");
+  }
 }
 
-bool decode_round(Engine& engine, std::span<const StreamWork> work, std::vector<DecodeRequest>& requests,
-                  std::vector<const StreamWork*>& owners) {
-  requests.clear();
-  owners.clear();
-  for (const StreamWork& item : work) {
-    DecodeRequest request{};
-    if (!item.stream->next_decode(request)) continue;
-    requests.push_back(request);
-    owners.push_back(&item);
+void check(std::span<const StreamWork> work, const RunBounds& bounds) {
+  if (bounds.rounds == 0 || bounds.tokens == 0) {
+    throw Error(ErrorCode::usage, "a call of no rounds or no tokens does nothing: give at least 1");
   }
-  if (requests.empty()) return false;
-  const auto start = Clock::now();
-  engine.decode(requests);
-  const double seconds = seconds_since(start);
-  for (const StreamWork* owner : owners) owner->stream->decoded(seconds, *owner->events);
-  return true;
-}
-
-void check(std::span<const StreamWork> work) {
   for (std::size_t i = 0; i < work.size(); ++i) {
     if (&work[i].stream->engine() != &work[0].stream->engine()) {
       throw Error(ErrorCode::usage,
@@ -60,28 +95,32 @@ void check(std::span<const StreamWork> work) {
         throw Error(ErrorCode::usage, "a stream appears twice in one call: join its samples first");
       }
     }
-    if (work[i].stream->finished()) {
-      throw Error(ErrorCode::usage, "the stream is finished: call reset() to start a new one");
-    }
+    check_action(work[i]);
   }
 }
 
 }  // namespace
 
-void run_streams(std::span<const StreamWork> work) {
+void run_streams(std::span<const StreamWork> work, const RunBounds& bounds) {
+  check(work, bounds);
   if (work.empty()) return;
-  check(work);
-  // The lists are small and belong to the calling thread: after its first calls a step allocates nothing.
-  thread_local std::vector<EncodeRequest> encodes;
-  thread_local std::vector<DecodeRequest> decodes;
-  thread_local std::vector<const StreamWork*> owners;
-  for (const StreamWork& item : work) item.stream->begin(item.action, item.samples);
+  Lists lists;
   Engine& engine = work[0].stream->engine();
-  for (bool busy = true; busy;) {
-    busy = encode_round(engine, work, encodes, owners);
-    while (decode_round(engine, work, decodes, owners)) busy = true;
+  for (const StreamWork& item : work) item.stream->begin(item.action, item.samples);
+  try {
+    for (std::size_t round = 0; round < bounds.rounds; ++round) {
+      // What a call brings joins the first round, whatever other streams have left over. After that, everything that
+      // is encoded is decoded before more is: streams that were fed alike encode together again.
+      const bool encoded = round == 0 && lists.encode(engine, work, bounds.tokens);
+      if (lists.decode(engine, work, bounds.tokens)) continue;
+      if (!encoded && !lists.encode(engine, work, bounds.tokens)) break;
+      lists.decode(engine, work, bounds.tokens);
+    }
+  } catch (...) {
+    for (const StreamWork& item : work) item.stream->abandon();
+    throw;
   }
-  for (const StreamWork& item : work) item.stream->end(*item.events);
+  for (const StreamWork& item : work) item.stream->pause(*item.events);
 }
 
 }  // namespace voxtral_edge

@@ -2,6 +2,8 @@
 #include "engine/stream_group.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -40,6 +42,42 @@ std::vector<Member> make_members(const TinyModel& model, std::size_t count) {
   return members;
 }
 
+// A real engine whose passes are counted, or interrupted by what a test does in the middle of one.
+class WatchedEngine final : public Engine {
+ public:
+  explicit WatchedEngine(std::shared_ptr<Engine> real) : real_(std::move(real)) {}
+  const ModelConfig& config() const override { return real_->config(); }
+  std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first) override {
+    return real_->create_state(delay_tokens, first);
+  }
+  void encode(std::span<const EncodeRequest> requests) override {
+    ++encodes;
+    for (const EncodeRequest& r : requests) largest = std::max(largest, r.tokens);
+    during_pass();
+    real_->encode(requests);
+  }
+  void decode(std::span<const DecodeRequest> requests) override {
+    ++decodes;
+    for (const DecodeRequest& r : requests) largest = std::max(largest, r.positions);
+    during_pass();
+    real_->decode(requests);
+  }
+  void rewind(EngineState& state, std::size_t positions) override { real_->rewind(state, positions); }
+  std::size_t preferred_batch_tokens() const override { return real_->preferred_batch_tokens(); }
+  std::size_t preferred_drafts() const override { return real_->preferred_drafts(); }
+
+  std::size_t encodes = 0, decodes = 0, largest = 0;
+  std::function<void()> during_pass = [] {};
+
+ private:
+  std::shared_ptr<Engine> real_;
+};
+
+StreamAction some_action(check::Numbers& numbers, bool last) {
+  if (last) return StreamAction::finish;
+  return numbers.below(6) == 0 ? StreamAction::flush : StreamAction::feed;
+}
+
 }  // namespace
 
 TEST("streams that join, flush and finish at different times in one group") {
@@ -76,6 +114,134 @@ TEST("streams that join, flush and finish at different times in one group") {
       check::check_same(members[i].got, alone[i].got);
     }
   }
+}
+
+TEST("bounded calls, in which streams start and resume at different times, change nothing") {
+  const TinyModel model = make_model("int4");
+  std::vector<Member> members = make_members(model, 5), alone = make_members(model, 5);
+  check::Numbers numbers(7);
+  std::size_t resumed = 0;
+  while (!std::all_of(members.begin(), members.end(), [](const Member& m) { return m.stream->finished(); })) {
+    std::vector<StreamWork> work;
+    std::vector<std::vector<float>> lent(members.size());  // ends with the call: streams must not look at it later
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      Member &m = members[i], &other = alone[i];
+      if (m.stream->finished() || numbers.below(3) == 0) continue;
+      StreamAction action = some_action(numbers, m.done == m.audio.size());
+      if (m.stream->busy()) {
+        action = StreamAction::resume;
+        ++resumed;
+      }
+      if (action == StreamAction::feed) {
+        const std::size_t count = std::min(1 + numbers.below(20000), m.audio.size() - m.done);
+        lent[i].assign(m.audio.data() + m.done, m.audio.data() + m.done + count);
+        other.stream->feed(lent[i], other.got.events);
+        m.done += count;
+      }
+      if (action == StreamAction::flush) other.stream->flush(other.got.events);
+      if (action == StreamAction::finish) other.stream->finish(other.got.events);
+      work.push_back({m.stream.get(), action, lent[i], &m.got.events});
+    }
+    run_streams(work, {.rounds = 1 + numbers.below(3), .tokens = 1 + numbers.below(9)});
+  }
+  CHECK(resumed > 5);
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    for (Member* m : {&members[i], &alone[i]}) {
+      m->got.ids = m->stream->token_ids();
+      m->got.text = m->stream->text();
+    }
+    check::check_same(members[i].got, alone[i].got);
+  }
+}
+
+TEST("a live stream gets its token in the round that brings its audio, whatever another has to do") {
+  const TinyModel model = make_model("int4");
+  const auto engine = std::make_shared<WatchedEngine>(model.engine);
+  StreamOptions options;
+  options.delay_tokens = 6;
+  Stream live(engine, model.tokenizer, options), other(engine, model.tokenizer, options);
+  const std::size_t token = engine->config().audio.samples_per_token;
+  const std::vector<float> audio = check::synthetic_audio(100 * token, 5);
+  Events events, ignored;
+  std::size_t fed = 0;
+  const auto next_token = [&] { return std::span(audio).subspan(token * fed++, token); };
+  while (live.stats().generated_tokens == 0) live.feed(next_token(), events);
+  StreamAction action = StreamAction::feed;
+  std::span<const float> backlog(audio.data(), 40 * token);  // a file; then its end
+  std::size_t rounds = 0;
+  while (!other.finished()) {
+    const std::uint64_t before = live.stats().generated_tokens;
+    engine->encodes = engine->decodes = engine->largest = 0;
+    const std::vector<StreamWork> work{{&live, StreamAction::feed, next_token(), &events},
+                                       {&other, action, backlog, &ignored}};
+    run_streams(work, {.rounds = 1, .tokens = 4});
+    CHECK_EQ(live.stats().generated_tokens, before + 1);
+    CHECK(!live.busy());
+    CHECK_EQ(engine->encodes, 1u);
+    CHECK_EQ(engine->decodes, 1u);
+    CHECK(engine->largest <= 4);
+    backlog = {};
+    action = other.busy() ? StreamAction::resume : StreamAction::finish;
+    ++rounds;
+  }
+  CHECK(rounds > 10);
+}
+
+TEST("an engine may run other streams in the middle of a pass") {
+  const TinyModel model = make_model("int4");
+  const auto engine = std::make_shared<WatchedEngine>(model.engine);
+  const std::vector<float> audio = check::synthetic_audio(40000, 1), other_audio = check::synthetic_audio(40000, 2);
+  StreamOptions options;
+  options.delay_tokens = 3;
+  Stream outer(engine, model.tokenizer, options), inner(engine, model.tokenizer, options);
+  check::Transcription got, got_inner;
+  std::size_t fed = 0;
+  bool inside = false;
+  engine->during_pass = [&] {
+    if (inside || fed == other_audio.size()) return;
+    inside = true;
+    const std::size_t count = std::min<std::size_t>(3000, other_audio.size() - fed);
+    inner.feed(std::span(other_audio).subspan(fed, count), got_inner.events);
+    fed += count;
+    inside = false;
+  };
+  got = check::transcribe(outer, audio);
+  CHECK_EQ(fed, other_audio.size());
+  inner.finish(got_inner.events);
+  got_inner.ids = inner.token_ids();
+  got_inner.text = inner.text();
+  check::check_same(got, check::transcribe(model, options, audio));
+  check::check_same(got_inner, check::transcribe(model, options, other_audio));
+}
+
+TEST("unfinished actions are refused what must wait for them, and a failed pass leaves none") {
+  const TinyModel model = make_model("int4");
+  const auto engine = std::make_shared<WatchedEngine>(model.engine);
+  StreamOptions options;
+  options.delay_tokens = 1;
+  Stream stream(engine, model.tokenizer, options);
+  const std::vector<float> audio(20000);
+  Events events;
+  const auto run = [&](StreamAction action, RunBounds bounds = {}) {
+    const StreamWork work{&stream, action, action == StreamAction::feed ? audio : std::span<const float>{}, &events};
+    run_streams({&work, 1}, bounds);
+  };
+  CHECK_THROWS_CODE(run(StreamAction::resume), ErrorCode::usage);
+  CHECK_THROWS_CODE(run(StreamAction::feed, {.rounds = 0}), ErrorCode::usage);
+  CHECK_THROWS_CODE(run(StreamAction::feed, {.tokens = 0}), ErrorCode::usage);
+  run(StreamAction::feed, {.rounds = 1, .tokens = 1});
+  CHECK(stream.busy());
+  CHECK_THROWS_CODE(run(StreamAction::finish), ErrorCode::usage);
+  CHECK_THROWS_CODE(run(StreamAction::flush), ErrorCode::usage);
+  CHECK_THROWS_CODE(run(StreamAction::feed), ErrorCode::usage);
+  run(StreamAction::resume);
+  CHECK(!stream.busy());
+  run(StreamAction::finish, {.rounds = 1});
+  CHECK_THROWS_CODE(run(StreamAction::feed), ErrorCode::usage);
+  stream.reset();
+  engine->during_pass = [] { throw Error(ErrorCode::internal, "broken"); };
+  CHECK_THROWS_CODE(run(StreamAction::feed), ErrorCode::internal);
+  CHECK(!stream.busy());
 }
 
 TEST("wrong groups are refused before anything runs") {

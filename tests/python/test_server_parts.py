@@ -109,7 +109,7 @@ def test_lane_keeps_order_and_counts(items: list[int | Mark], most: int) -> None
             queue.put_audio(np.arange(value, value + item, dtype=np.int32).astype(np.int16))
             value += item
     out: list[Any] = []
-    while queue.due_in(time.monotonic() + 2 * FLUSH_GRACE_S, alone=True) is not None:
+    while queue.due_in(time.monotonic() + 2 * FLUSH_GRACE_S) is not None:
         pcm, mark = queue.take(most)
         assert (pcm is None) != (mark is None)
         assert pcm is None or 0 < len(pcm) <= most
@@ -137,9 +137,9 @@ def test_flush_waits_for_its_end() -> None:
     queue = lane()
     queue.put_mark(Mark.FLUSH)
     now = time.monotonic()
-    assert 0 < queue.due_in(now, alone=True) <= FLUSH_GRACE_S
+    assert 0 < queue.due_in(now) <= FLUSH_GRACE_S
     queue.put_mark(Mark.FINISH)
-    assert queue.due_in(now, alone=True) <= 0
+    assert queue.due_in(now) <= 0
     assert queue.take(1280) == (None, Mark.FINISH)
 
 

@@ -90,8 +90,9 @@ class Hub:
         if len(self._sessions) >= self.limits.sessions:
             raise BusyError("full", f"all {self.limits.sessions} sessions are in use; try again later")
 
-    def open(self, protocol: str) -> Session:
-        """A session with the default delay and 16 kHz s16le audio. BusyError when there is no place."""
+    def open(self, protocol: str, background: bool = False) -> Session:
+        """A session with the default delay and 16 kHz s16le audio; in the background, it stands back when live
+        ones are late. BusyError when there is no place."""
         try:
             self.check_place()
         except BusyError as busy:
@@ -104,6 +105,7 @@ class Hub:
             int(self.limits.queued_audio_s * SAMPLE_RATE_HZ),
             self.left_pad_tokens,
             self._closed,
+            background,
         )
         session.configure(delay_tokens=self.delay_tokens)
         self._sessions[name] = protocol

@@ -44,7 +44,7 @@ class Step:
     first_token, generated_tokens   tokens of this utterance before and after the pass (80 ms each)
     utterance         counts restarts
     heard_s           audio of this utterance that the model has been given, in seconds
-    seconds           how long the pass took, for all lanes together
+    seconds           how long the pass took, for all lanes together; for a flush all of its passes
     flushed           silence was inserted to bring out the words behind the delay
     finished          the utterance is complete: no more events until a restart
     failure           the lane is dead
@@ -66,23 +66,29 @@ Deliver = Callable[[Step], None]
 
 @dataclass
 class Lane:
-    """State of one stream. Every field is guarded by the scheduler's lock, but `stream` and the counters of
-    the current utterance, which belong to the scheduler's thread."""
+    """State of one stream. Every field is guarded by the scheduler's lock, but those from `stream` on, which
+    belong to the scheduler's thread, and while `preparing` is set to the one that prepares."""
 
     name: str
     delay_tokens: int
     deliver: Deliver
     bias: Any = None  # native prefix tree of hotwords
+    background: bool = False  # a file: nobody is listening while it is decoded
     queue: deque[PcmArray | tuple[Mark, float]] = field(default_factory=deque)
     queued_samples: int = 0
     queued_marks: int = 0
     waiting_events: int = 0  # delivered, not yet taken by the client's side
     worked_at: float = 0.0  # time.monotonic() of the last piece of work
-    marks_from: float = 0.0  # time.monotonic() before which no mark runs while other lanes are open
     closed: bool = False
+    preparing: bool = False
     stream: Any = None
+    busy: bool = False  # a round has left the stream's action unfinished
+    running: Mark | None = None  # the mark that is this action
+    held: list[dict[str, Any]] = field(default_factory=list)  # events of a flush that is not complete
+    held_s: float = 0.0
     utterance: int = 0
     generated_tokens: int = 0
+    delivered_tokens: int = 0
     heard_samples: int = 0
 
     def put_audio(self, pcm: PcmArray) -> None:
@@ -111,21 +117,42 @@ class Lane:
                 self.queued_samples -= len(last)
             self.queue.pop()
 
-    def due_in(self, now: float, alone: bool) -> float | None:
+    def take_preparation(self) -> bool:
+        """Whether the stream must be made, or made fresh, before the next piece of work; takes that mark."""
+        if self.stream is None:
+            return True
+        head = self.queue[0] if self.queue and not self.busy else None
+        if not isinstance(head, tuple) or head[0] is not Mark.RESTART:
+            return False
+        self.queue.popleft()
+        self.queued_marks -= 1
+        return True
+
+    def restart(self) -> None:
+        """Begins the next utterance."""
+        self.stream.reset()
+        self.busy, self.running, self.held, self.held_s = False, None, [], 0.0
+        self.generated_tokens = self.delivered_tokens = self.heard_samples = 0
+        self.utterance += 1
+
+    def due_in(self, now: float) -> float | None:
         """Seconds until there is something to do; 0 or less: now; None: nothing waits."""
+        if self.preparing:
+            return None
+        if self.busy:
+            return 0.0
         if not self.queue:
             return None
         head = self.queue[0]
-        if not isinstance(head, tuple) or head[0] is Mark.RESTART:
-            return 0.0
-        wait_s = 0.0 if alone else self.marks_from - now
-        if head[0] is Mark.FLUSH and len(self.queue) == 1:
-            wait_s = max(wait_s, head[1] - now)
-        return wait_s
+        if isinstance(head, tuple) and head[0] is Mark.FLUSH and len(self.queue) == 1:
+            return head[1] - now
+        return 0.0
 
     def take(self, max_samples: int) -> tuple[PcmArray | None, Mark | None]:
-        """The next piece of work: audio of at most `max_samples`, or a mark. A flush right before an end is
-        skipped."""
+        """The next piece of work: audio of at most `max_samples`, or a mark, or neither: what a round has left
+        unfinished. A flush right before an end is skipped."""
+        if self.busy:
+            return None, None
         head = self.queue[0]
         if isinstance(head, tuple):
             self.queue.popleft()

@@ -7,6 +7,8 @@ import logging
 import secrets
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 from voxtral_edge._native import native_module
@@ -20,16 +22,30 @@ from voxtral_edge.server.metrics import Metrics
 log = logging.getLogger("voxtral_edge.server")
 
 SAMPLES_PER_TOKEN = 1280
-# Streams that are behind catch up in batches, which read the weights once for many tokens. But a round takes
-# no more of any stream than the one that is least behind has: a file must not hold up a microphone for eight
-# steps.
+# Streams that are behind catch up in batches, which read the weights once for many tokens. But where several
+# are active they share the rows of one batch, and take no more than the live stream that is least behind has:
+# each row that another stream adds makes the step of a live one longer.
 BATCH_TOKENS = 8
 RECENT_S = 2.0
-# The end of an utterance runs the padding, some twenty tokens, in one pass. A client that ends utterance
-# after utterance may have this part of the time; with other sessions open, its next end waits.
-MARK_SHARE = 0.1
+# A live lane with so much waiting (0.4 s, more than clients send at a time) does not keep up. Files then stand
+# back, but for one round in nine: their clients wait too, if not as impatiently.
+LATE_TOKENS = 5
+BACKGROUND_EVERY = 9
+# The end of an utterance is some twenty tokens of padding, for whose text somebody waits: all ends together get
+# so many rows. At the full-size shape a step of 53 ms takes 94 with four more rows, 136 with eight.
+ENDING_TOKENS = 4
 
-Work = tuple[Lane, PcmArray | None, Mark | None]
+Work = tuple[Lane, PcmArray | None, Mark | None]  # neither audio nor mark: what the last round left over
+
+
+@dataclass
+class Round:
+    """What every lane that may run has to do now, at most `tokens` of each in a pass; if nothing, when to look
+    again."""
+
+    work: list[Work] = field(default_factory=list)
+    tokens: int = 1
+    wait_s: float | None = None
 
 
 class Scheduler:
@@ -44,6 +60,8 @@ class Scheduler:
         self._stopping = False
         self._last_round = time.monotonic()
         self._in_round = False
+        self._rounds_without_background = 0
+        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="voxtral-prepare")
         self._thread = threading.Thread(target=self._run, name="voxtral-scheduler", daemon=True)
 
     def start(self) -> None:
@@ -57,6 +75,7 @@ class Scheduler:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
+        self._preparing.shutdown(wait=False, cancel_futures=True)
 
     def alive(self, stuck_after_s: float = 30.0) -> bool:
         """Whether the thread runs, and no single pass has lasted longer than `stuck_after_s` (for
@@ -64,10 +83,12 @@ class Scheduler:
         stuck = self._in_round and time.monotonic() - self._last_round > stuck_after_s
         return self._thread.is_alive() and not stuck
 
-    def open(self, name: str, delay_tokens: int, deliver: Deliver, bias: Any = None) -> Lane:
+    def open(
+        self, name: str, delay_tokens: int, deliver: Deliver, bias: Any = None, background: bool = False
+    ) -> Lane:
         """A new lane. `deliver` is called in the scheduler's thread with every step and must not block. The
-        stream is made with the lane's first work."""
-        lane = Lane(name, delay_tokens, deliver, bias)
+        stream is made with the lane's first work. `background` lanes stand back while live ones are late."""
+        lane = Lane(name, delay_tokens, deliver, bias, background)
         with self._changed:
             self._lanes.append(lane)
         return lane
@@ -116,101 +137,129 @@ class Scheduler:
     def _run(self) -> None:
         while True:
             with self._changed:
-                work, wait_s = self._collect()
-                if not work and not self._stopping:
-                    self._changed.wait(wait_s)
+                following = self._collect()
+                if not following.work and not self._stopping:
+                    self._changed.wait(following.wait_s)
                     continue
                 if self._stopping:
                     break
             self._last_round, self._in_round = time.monotonic(), True
             try:
-                self._round(work)
+                self._round(following)
             except Exception as error:  # whatever it was, the sessions of other rounds go on
-                for lane, _, _ in work:
+                for lane, _, _ in following.work:
                     self._fail(lane, error)
             self._in_round = False
         self._lanes.clear()
 
-    def _collect(self) -> tuple[list[Work], float | None]:
-        """What every lane that may run has to do now; and if nothing, when to look again."""
+    def _collect(self) -> Round:
         now = time.monotonic()
-        work: list[Work] = []
+        round_ = Round()
         failed: list[tuple[Lane, Exception]] = []
-        wait_s: float | None = None
-        # A lane that has just had audio will soon have more; one that has paused must not slow down a file.
-        active = [lane for lane in self._lanes if lane.queue or now - lane.worked_at < RECENT_S]
-        alone = len(active) <= 1
-        most = BATCH_TOKENS * SAMPLES_PER_TOKEN
-        if not alone:
-            behind = min(lane.queued_samples for lane in active) // SAMPLES_PER_TOKEN
-            most = max(1, min(BATCH_TOKENS // len(active), behind)) * SAMPLES_PER_TOKEN
-        for lane in self._lanes:
-            due_in = lane.due_in(now, alone)
-            if due_in is None or lane.waiting_events >= self._queued_events:
-                continue
-            if due_in > 0:
-                wait_s = due_in if wait_s is None else min(wait_s, due_in)
-                continue
+        most = self._batch_tokens(now)
+        for lane in self._runnable(now, round_):
             lane.worked_at = now
+            if lane.take_preparation():
+                lane.preparing = True
+                self._preparing.submit(self._prepare, lane)
+                continue
             try:
-                work.append((lane, *lane.take(most)))
+                round_.work.append((lane, *lane.take(most * SAMPLES_PER_TOKEN)))
             except Exception as error:
                 failed.append((lane, error))
         for lane, reason in failed:
             self._fail(lane, reason)
-        if work:
+        if round_.work:
             self._metrics.lag.set(max(lane.queued_samples for lane in self._lanes) / SAMPLE_RATE_HZ)
-        return work, wait_s
+            ending = sum(1 for lane, _, mark in round_.work if mark or lane.running)
+            round_.tokens = max(most, ENDING_TOKENS // ending if ending else 1)
+        return round_
 
-    def _round(self, work: list[Work]) -> None:
-        ready: list[Work] = []
-        for lane, pcm, mark in work:
-            try:
-                if lane.stream is None:
-                    options = {} if lane.bias is None else {"bias": lane.bias}
-                    lane.stream = self._engine.core_stream(lane.delay_tokens, keep_history=False, **options)
-                if mark is Mark.RESTART:
-                    lane.stream.reset()
-                    lane.generated_tokens = lane.heard_samples = 0
-                    lane.utterance += 1
-                    self._deliver(lane, Step(utterance=lane.utterance))  # there is room for marks again
-                else:
-                    ready.append((lane, pcm, mark))
-            except Exception as error:
-                self._fail(lane, error)
-        if not ready:
-            return
+    def _batch_tokens(self, now: float) -> int:
+        # A lane that has just had audio will soon have more; one that has paused must not slow down a file.
+        active = [lane for lane in self._lanes if lane.queue or lane.busy or now - lane.worked_at < RECENT_S]
+        if len(active) <= 1:
+            return BATCH_TOKENS
+        live = [lane.queued_samples // SAMPLES_PER_TOKEN for lane in active if not lane.background]
+        return max(1, min(BATCH_TOKENS // len(active), min(live, default=BATCH_TOKENS)))
+
+    def _prepare(self, lane: Lane) -> None:
+        """Makes a lane's stream, or resets it for the next utterance, beside the rounds of the others: at the
+        full-size shape that touches 70 MB and takes 45 ms."""
+        try:
+            if lane.stream is None:
+                options = {} if lane.bias is None else {"bias": lane.bias}
+                lane.stream = self._engine.core_stream(lane.delay_tokens, keep_history=False, **options)
+            else:
+                lane.restart()
+                self._deliver(lane, Step(utterance=lane.utterance))  # there is room for marks again
+        except Exception as error:
+            self._fail(lane, error)
+        with self._changed:
+            lane.preparing = False
+            self._changed.notify()
+
+    def _runnable(self, now: float, round_: Round) -> list[Lane]:
+        """The lanes of this round; sets when to look again if one has to wait."""
+        lanes: list[Lane] = []
+        for lane in self._lanes:
+            due_in = lane.due_in(now)
+            if due_in is None or lane.waiting_events >= self._queued_events:
+                continue
+            if due_in <= 0:
+                lanes.append(lane)
+            else:
+                round_.wait_s = due_in if round_.wait_s is None else min(round_.wait_s, due_in)
+        late = any(
+            lane.queued_samples >= LATE_TOKENS * SAMPLES_PER_TOKEN and not lane.background for lane in lanes
+        )
+        self._rounds_without_background += 1
+        if late and self._rounds_without_background < BACKGROUND_EVERY:
+            return [lane for lane in lanes if not lane.background]
+        self._rounds_without_background = 0
+        return lanes
+
+    def _round(self, round_: Round) -> None:
         begin = time.perf_counter()
-        results = self._run_streams(ready)
+        results = self._run_streams(round_.work, round_.tokens)
         seconds = time.perf_counter() - begin
-        steps = []
-        for (lane, pcm, mark), result in zip(ready, results, strict=True):
+        steps: list[tuple[Lane, Step]] = []
+        new_tokens: list[int] = []
+        for (lane, pcm, mark), result in zip(round_.work, results, strict=True):
             try:
                 if isinstance(result, Exception):
                     raise result
-                steps.append((lane, self._step(lane, pcm, mark, result, seconds)))
-                if mark is not None:
-                    lane.marks_from = time.monotonic() + seconds * (1 / MARK_SHARE - 1)
+                before = lane.generated_tokens
+                step = self._step(lane, pcm, mark, result, seconds)
+                new_tokens.append(lane.generated_tokens - before)
+                if step is not None:
+                    steps.append((lane, step))
             except Exception as error:
                 self._fail(lane, error)
-        self._observe(seconds, [step for _, step in steps])
+        if max(new_tokens, default=0) > 0:
+            # A step is one token of every stream in the pass; a catching-up stream makes several.
+            self._metrics.observe_round(seconds, max(new_tokens), sum(new_tokens), len(new_tokens))
         for lane, step in steps:
             self._deliver(lane, step)
 
-    def _run_streams(self, work: list[Work]) -> list[Any]:
+    def _run_streams(self, work: list[Work], tokens: int) -> list[Any]:
         """Event dicts, or the exception, of each piece of work."""
-        items = [(lane.stream, pcm, mark.value if mark else "feed") for lane, pcm, mark in work]
+        items = [
+            (lane.stream, pcm, "feed" if pcm is not None else mark.value if mark else "resume")
+            for lane, pcm, mark in work
+        ]
         try:
-            return self._run_native(items)
+            return self._run_native(items, tokens)
         except (UsageError, AudioFormatError) as error:
             # Refused before anything ran: find out whose fault it is.
-            return [error] if len(items) == 1 else [self._run_streams([piece])[0] for piece in work]
+            return [error] if len(items) == 1 else [self._run_streams([piece], tokens)[0] for piece in work]
         except Exception as error:
             # Somewhere in a shared pass: no stream in it can be trusted any more.
             return [error] * len(items)
 
-    def _run_native(self, items: list[tuple[Any, PcmArray | None, str]]) -> list[Any]:
-        return list(native_module().run_streams(items))
+    def _run_native(self, items: list[tuple[Any, PcmArray | None, str]], tokens: int) -> list[Any]:
+        """One round: audio that arrives while it runs joins the next, whatever is left of long work."""
+        return list(native_module().run_streams(items, max_rounds=1, max_tokens=tokens))
 
     def _step(
         self,
@@ -219,26 +268,33 @@ class Scheduler:
         mark: Mark | None,
         events: list[dict[str, Any]],
         seconds: float,
-    ) -> Step:
+    ) -> Step | None:
+        """What a round brought a lane; None in the middle of a flush, whose words are told together: the
+        silence it inserts belongs to no moment of the recording until it is complete."""
         lane.heard_samples += 0 if pcm is None else len(pcm)
-        before = lane.generated_tokens
         lane.generated_tokens = int(lane.stream.stats()["generated_tokens"])
-        return Step(
-            events=[event_from_dict(values) for values in events],
-            first_token=before,
+        lane.busy = lane.stream.busy
+        lane.running = mark or lane.running
+        if lane.busy and lane.running is Mark.FLUSH:
+            lane.held += events
+            lane.held_s += seconds
+            return None
+        ended = None if lane.busy else lane.running
+        step = Step(
+            events=[event_from_dict(values) for values in [*lane.held, *events]],
+            first_token=lane.delivered_tokens,
             generated_tokens=lane.generated_tokens,
             utterance=lane.utterance,
             heard_s=lane.heard_samples / SAMPLE_RATE_HZ,
-            seconds=seconds,
-            flushed=mark is Mark.FLUSH,
-            finished=mark is Mark.FINISH,
+            seconds=lane.held_s + seconds,
+            flushed=ended is Mark.FLUSH,
+            finished=ended is Mark.FINISH,
         )
-
-    def _observe(self, seconds: float, steps: list[Step]) -> None:
-        """A step is one token of every stream in the pass; a catching-up stream makes several."""
-        new = [step.generated_tokens - step.first_token for step in steps]
-        if max(new, default=0) > 0:
-            self._metrics.observe_round(seconds, max(new), sum(new), len(new))
+        lane.delivered_tokens = lane.generated_tokens
+        lane.held, lane.held_s = [], 0.0
+        if not lane.busy:
+            lane.running = None
+        return step
 
     def _deliver(self, lane: Lane, step: Step) -> None:
         with self._changed:

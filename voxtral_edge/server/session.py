@@ -76,6 +76,7 @@ class Session:
         queued_samples: int,
         left_pad_tokens: int,
         on_close: Callable[[Session], None],
+        background: bool = False,
     ) -> None:
         self.name = name
         self.decoder = PcmDecoder()
@@ -86,6 +87,7 @@ class Session:
         self._queued_samples = queued_samples
         self._left_pad_tokens = left_pad_tokens
         self._on_close = on_close
+        self._background = background
         self._delay_tokens = 0
         self._hotwords: Hotwords | None = None
         self._lane: Lane | None = None
@@ -221,7 +223,9 @@ class Session:
     def _open_lane(self) -> Lane:
         if self._lane is None:
             bias = self._hotwords.tree if self._hotwords is not None else None
-            self._lane = self._scheduler.open(self.name, self._delay_tokens, self._from_scheduler, bias)
+            self._lane = self._scheduler.open(
+                self.name, self._delay_tokens, self._from_scheduler, bias, self._background
+            )
         return self._lane
 
     def _from_scheduler(self, step: Step) -> None:

@@ -60,7 +60,7 @@ async def _serve(request: Request, hub: Hub) -> Response:
     # The place is taken before the body is read: the uploads that can lie on the disk at once are bounded by
     # it.
     with contextlib.ExitStack() as stack:
-        session = hub.open("transcriptions")
+        session = hub.open("transcriptions", background=True)
         stack.callback(session.close)
         form = await read_multipart(request, hub.limits)
         stack.callback(_close_files, form)
