@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxtral_edge.bench import measures
 from voxtral_edge.bench.memory import page_faults
-from voxtral_edge.stream import Stream
 
 # The core's timers, in the order in which a step goes through them.
 STAGES = ("mel", "encode", "decode")
@@ -60,11 +59,21 @@ class LiveRun:
         return self.finish_s - self.arrival_s > deadline_s
 
 
-class _Recorder:
+class Fed(Protocol):
+    """What takes audio and counts: a stream, or several that are fed together."""
+
+    def feed(self, pcm: NDArray[np.float32]) -> Any:
+        """Takes audio; returns when its events are there."""
+
+    def stats(self) -> dict[str, Any]:
+        """Counters, `Stream.stats`."""
+
+
+class StepRecorder:
     """Times of every step while they are taken. A feed of several steps counts as equal shares of its time."""
 
-    def __init__(self, stream: Stream, steps: int) -> None:
-        self._stream = stream
+    def __init__(self, stream: Fed, steps: int) -> None:
+        self.stream = stream
         self._keys = [f"{name}_seconds" for name in STAGES]
         self.busy_s, self.end_ns, self.harness_us = (
             np.zeros(steps),
@@ -74,11 +83,16 @@ class _Recorder:
         self.stage_ms = np.zeros((steps, len(STAGES)))
         self.feeds = 0
         self._stages = self._read_stages()
+        self.mark()
 
-    def feed(self, first: int, count: int, piece: NDArray[np.float32], free_ns: int) -> None:
-        """Feeds `count` steps of audio, `free_ns` after the loop was done with everything before."""
+    def mark(self) -> None:
+        """From here on counts, what came before was warm-up."""
+        self.before, self.faults, self.feeds_before = self.stream.stats(), page_faults(), self.feeds
+
+    def feed(self, first: int, count: int, piece: NDArray[np.float32], free_ns: int | None = None) -> None:
+        """Feeds `count` steps of audio; `free_ns`: when the loop was done with everything before, default now."""
         begin = time.perf_counter_ns()
-        self._stream.feed(piece)
+        self.stream.feed(piece)
         end = time.perf_counter_ns()
         span = slice(first, first + count)
         self.busy_s[span] = (end - begin) / 1e9 / count
@@ -87,16 +101,16 @@ class _Recorder:
         self.stage_ms[span] = (stages - self._stages) * 1e3 / count
         self._stages = stages
         if first:
-            self.harness_us[span] = (free_ns - self.end_ns[first - 1]) / 1e3 / count
+            self.harness_us[span] = ((free_ns or begin) - self.end_ns[first - 1]) / 1e3 / count
         self.feeds += 1
 
     def _read_stages(self) -> NDArray[np.float64]:
-        values = self._stream.stats()
+        values = self.stream.stats()
         return np.array([values[key] for key in self._keys])
 
 
 def run_live(
-    stream: Stream,
+    stream: Fed,
     pieces: Iterator[NDArray[np.float32]],
     warmup_steps: int,
     steps: int,
@@ -114,15 +128,14 @@ def run_live(
     on_progress  called as on_progress(done, total) now and then, outside the measured time
     """
     total = warmup_steps + steps
-    recorder = _Recorder(stream, total)
-    before, faults, feeds_before = stream.stats(), page_faults(), 0
+    recorder = StepRecorder(stream, total)
     step_ns = round(step_s * 1e9)
     started = time.perf_counter_ns()
     done = reported = 0
     while done < total:
         piece, count = next(pieces), 1
         if done == warmup_steps:
-            before, faults, feeds_before = stream.stats(), page_faults(), recorder.feeds
+            recorder.mark()
         if on_progress is not None and done >= reported:
             on_progress(done, total)
             reported = done + PROGRESS_STEPS
@@ -136,10 +149,18 @@ def run_live(
                 piece = np.concatenate([piece, *(next(pieces) for _ in range(count - 1))])
         recorder.feed(done, count, piece, free_ns)
         done += count
-    faults_after, after = page_faults(), stream.stats()
-    arrival: NDArray[np.float64] = np.arange(1, total + 1, dtype=np.float64) * step_s
-    finish = (recorder.end_ns - started) / 1e9
-    if not paced:
+    return live_run(recorder, warmup_steps, step_s, paced, started)
+
+
+def live_run(
+    recorder: StepRecorder, warmup_steps: int, step_s: float, paced: bool, started_ns: int = 0
+) -> LiveRun:
+    """What a full recorder holds; `started_ns`: the paced clock's zero."""
+    faults_after, after = page_faults(), recorder.stream.stats()
+    arrival: NDArray[np.float64] = np.arange(1, len(recorder.busy_s) + 1, dtype=np.float64) * step_s
+    if paced:
+        finish = (recorder.end_ns - started_ns) / 1e9
+    else:
         finish = measures.queue_finish_times(arrival, recorder.busy_s)
     kept = slice(warmup_steps, None)
     return LiveRun(
@@ -150,10 +171,10 @@ def run_live(
         arrival_s=arrival[kept],
         finish_s=finish[kept],
         harness_us=recorder.harness_us[kept],
-        feeds=recorder.feeds - feeds_before,
-        counters=increase(before, after),
-        page_faults=(faults_after[0] - faults[0], faults_after[1] - faults[1]),
-        first_token=int(before["encoded_tokens"]),
+        feeds=recorder.feeds - recorder.feeds_before,
+        counters=increase(recorder.before, after),
+        page_faults=(faults_after[0] - recorder.faults[0], faults_after[1] - recorder.faults[1]),
+        first_token=int(recorder.before["encoded_tokens"]),
         first_step_ms=float(recorder.busy_s[0]) * 1e3,
     )
 

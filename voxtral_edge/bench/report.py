@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ
-from voxtral_edge.bench import environment, measures, traffic
+from voxtral_edge.bench import arithmetic, environment, measures, traffic
 from voxtral_edge.bench.file import FileRun
 from voxtral_edge.bench.live import LiveRun
 from voxtral_edge.bench.runner import Measured, Repetition, algorithmic_latency_ms, look_ahead_ms
+from voxtral_edge.bench.streams import StreamsRun
 from voxtral_edge.errors import ModelFormatError
 
 FORMAT, FORMAT_VERSION = "voxtral-edge-bench", 1
@@ -49,6 +50,7 @@ def document(measured: Measured) -> dict[str, Any]:
         "isa": info.get("kernels") or f"onnxruntime {environment.software()['onnxruntime']}",
         "threads": info["threads"],
         "mode": options.mode,
+        "stream_count": options.streams,
         "catch_up": options.catch_up,
         "kv": _kv_state(measured),
         "delay_ms": options.delay_ms,
@@ -56,14 +58,16 @@ def document(measured: Measured) -> dict[str, Any]:
         "look_ahead_ms": look_ahead_ms(measured.manifest),
         "deadline_ms": round(1000.0 * measured.step_s, 3),
         "audio": {**measured.audio, "seconds": options.seconds},
-        **_bandwidth(measured),
+        **_machine_speed(measured),
         **_memory(measured, chosen),
     }
     result.update(_floor(measured, chosen, result["read_gbps"]))
-    if isinstance(chosen.result, LiveRun):
-        result.update(_live(measured, chosen, chosen.result, result))
-    else:
+    if isinstance(chosen.result, FileRun):
         result.update(_file(chosen.result, result))
+    elif (live := chosen.live) is not None:
+        result.update(_live(measured, chosen, live, result))
+    result["streams"] = _streams(chosen.result, measured.step_s) if isinstance(chosen.result, StreamsRun) else None
+    result["passes"] = _passes(chosen, result)
     result.update(_beside(measured, chosen))
     result["runs"] = [_run_summary(measured, repetition) for repetition in measured.repetitions]
     return result
@@ -92,18 +96,26 @@ def read(path: str | Path) -> dict[str, Any]:
     return result
 
 
-def _bandwidth(measured: Measured) -> dict[str, Any]:
-    probes = [*measured.bandwidth_before, *measured.bandwidth_after]
+def _machine_speed(measured: Measured) -> dict[str, Any]:
+    before, after = measured.before, measured.after
+    bandwidth = _probes(before.read_gbps, after.read_gbps)
+    peak = _probes(before.integer_gmacs, after.integer_gmacs)
     return {
-        "read_gbps": round(float(np.median(probes)), 3),
-        "bandwidth": {
-            "before": _rounded(measured.bandwidth_before),
-            "after": _rounded(measured.bandwidth_after),
-            "min": round(min(probes), 3),
-            "median": round(float(np.median(probes)), 3),
-            "max": round(max(probes), 3),
-            "megabytes": measured.bandwidth_megabytes,
-        },
+        "read_gbps": bandwidth["median"],
+        "bandwidth": {**bandwidth, "megabytes": measured.bandwidth_megabytes},
+        "integer_peak_gmacs": peak["median"],
+        "integer_peak": peak,
+    }
+
+
+def _probes(before: list[float], after: list[float]) -> dict[str, Any]:
+    probes = [*before, *after]
+    return {
+        "before": _rounded(before),
+        "after": _rounded(after),
+        "min": round(min(probes), 3),
+        "median": round(float(np.median(probes)), 3),
+        "max": round(max(probes), 3),
     }
 
 
@@ -131,32 +143,79 @@ def _memory(measured: Measured, chosen: Repetition) -> dict[str, Any]:
         "rss_peak_includes_bandwidth_probe": load["rss_peak_includes_bandwidth_probe"],
         "weights_mb": round(measured.info.get("weight_bytes", parts) / 1e6, 1),
         "kv_mb": round(measured.info.get("state_bytes", _kv_bytes(measured)) / 1e6, 1),
-        "page_faults": dict(zip(("minor", "major"), chosen.result.page_faults, strict=True)),
+        "page_faults": dict(zip(("minor", "major"), _run_of(chosen).page_faults, strict=True)),
     }
+
+
+def _run_of(chosen: Repetition) -> LiveRun | FileRun:
+    return chosen.result.group if isinstance(chosen.result, StreamsRun) else chosen.result
 
 
 def _floor(measured: Measured, chosen: Repetition, read_gbps: float) -> dict[str, Any]:
     """What memory allows. For a file: of steps that share no pass over the weights, windows filling."""
-    run = chosen.result
+    run, count = _run_of(chosen), measured.options.streams
     always_full = measured.options.kv_full or measured.options.engine != "native"
     if isinstance(run, LiveRun):
         first, steps = run.first_token, len(run.step_ms)
     else:
         first, steps = 0, int(run.counters["encoded_tokens"])
+    seen = None if always_full else first
     kinds = _kv_kinds(measured)
-    cost = traffic.bytes_per_step(measured.manifest, *kinds, None if always_full else first, steps)
+    cost = traffic.bytes_per_step(measured.manifest, *kinds, seen, steps, count)
     cache_mb = environment.last_level_cache_mb()
     return {
         "bytes_per_step": cost["total"],
         "bytes": {
             **cost,
-            "total_kv_full": traffic.bytes_per_step(measured.manifest, *kinds, None, 1)["total"],
+            "total_kv_full": traffic.bytes_per_step(measured.manifest, *kinds, None, 1, count)["total"],
             "encoder_kv": kinds[0],
             "decoder_kv": kinds[1],
         },
+        "multiply_adds": arithmetic.multiply_adds_per_step(measured.manifest, seen, steps),
         "floor_ms": round(traffic.floor_ms(cost["total"], read_gbps), 6),
         # A model that fits the cache is not read from memory at all: the floor says nothing about it.
         "memory_bound": None if cache_mb is None else cost["total"] > 2 * cache_mb * 1e6,
+    }
+
+
+def _passes(chosen: Repetition, so_far: dict[str, Any]) -> dict[str, Any]:
+    """Encode and decode passes, and a whole live step, against bandwidth and integer peak."""
+    counters, count = _run_of(chosen).counters, so_far["stream_count"]
+
+    def shared(tokens: float, name: str) -> tuple[float, float]:
+        calls = counters[f"{name}_calls"]
+        if not calls:
+            return 0.0, 0.0
+        alike = so_far["stage_ms"] and not so_far["catch_up"]  # every pass serves one step: its median is known
+        mean_ms = 1e3 * counters[f"{name}_seconds"] / calls
+        return count * tokens / calls, so_far["stage_ms"][name]["p50"] if alike else mean_ms
+
+    made = arithmetic.passes(
+        so_far["bytes"],
+        so_far["multiply_adds"],
+        shared(counters["encoded_tokens"], "encode"),
+        # A guess that is verified is a row of its pass, whether it was right or not.
+        shared(counters["decode_calls"] + counters["drafted_tokens"], "decode"),
+    )
+    if so_far["step_ms"] and not so_far["catch_up"]:
+        total = count * so_far["multiply_adds"]["total"]
+        made["step"] = arithmetic.Pass(count, so_far["bytes_per_step"], total, so_far["step_ms"]["p50"])
+    speeds = so_far["read_gbps"], so_far["integer_peak_gmacs"]
+    return {name: made[name].figures(*speeds) for name in ("encode", "decode", "step") if name in made}
+
+
+def _streams(run: StreamsRun, step_s: float) -> dict[str, Any]:
+    ratios = run.throughput_ratios()
+    return {
+        "count": run.count,
+        "audio_s_per_s": round(run.count / run.group.rtf(step_s), 4),
+        "lone_step_ms": measures.summary(run.lone_ms),
+        "throughput_ratio": round(float(np.median(ratios)), 4),
+        "throughput_ratio_range": [round(float(value), 4) for value in (ratios.min(), ratios.max())],
+        "turns": len(ratios),
+        "equal_streams": run.equal_streams,
+        "compared_tokens": run.compared_tokens,
+        "distinct_tokens": run.distinct_tokens,
     }
 
 
@@ -171,6 +230,7 @@ def _live(measured: Measured, chosen: Repetition, run: LiveRun, so_far: dict[str
         "step_ms": step_ms,
         "stage_ms": {name: measures.summary(values) for name, values in stages.items()},
         "first_step_ms": round(run.first_step_ms, 3),
+        "final_latency_ms": None if chosen.final_ms is None else round(chosen.final_ms, 3),
         "ratio_to_floor": round(step_ms["p50"] / so_far["floor_ms"], 4),
         "ratio_to_floor_range": [
             round(step_ms["p50"] / traffic.floor_ms(total, bandwidth[name]), 4) for name in ("min", "max")
@@ -228,9 +288,10 @@ def _file(run: FileRun, so_far: dict[str, Any]) -> dict[str, Any]:
 
 
 def _beside(measured: Measured, chosen: Repetition) -> dict[str, Any]:
-    energy = chosen.sensors["energy"]
+    # Beside several streams a lone one ran in turns: whose energy it was is unknown.
+    energy = None if isinstance(chosen.result, StreamsRun) else chosen.sensors["energy"]
     if energy is not None:
-        run = chosen.result
+        run = _run_of(chosen)
         audio_s = (
             run.audio_s
             if isinstance(run, FileRun)
@@ -246,7 +307,7 @@ def _beside(measured: Measured, chosen: Repetition) -> dict[str, Any]:
 
 
 def _run_summary(measured: Measured, repetition: Repetition) -> dict[str, Any]:
-    run = repetition.result
+    run = _run_of(repetition)
     shared = {
         "start_ms": round(repetition.start_ms, 3),
         "celsius_max": repetition.sensors["thermal"]["celsius_max"],

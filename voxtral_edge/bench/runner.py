@@ -16,6 +16,7 @@ from voxtral_edge.bench.file import FileRun, run_file
 from voxtral_edge.bench.live import LiveRun, run_live
 from voxtral_edge.bench.sensors import Sensors, SensorTrace
 from voxtral_edge.bench.speech import Feed
+from voxtral_edge.bench.streams import StreamsRun, run_streams
 from voxtral_edge.engine import (
     DEFAULT_DELAY_MS,
     TOKEN_MS,
@@ -29,7 +30,7 @@ from voxtral_edge.errors import UsageError
 from voxtral_edge.machine import memory_bytes
 from voxtral_edge.stream import Stream
 
-MODES = ("unpaced", "paced", "file")
+MODES = ("unpaced", "paced", "file", "streams")
 _PROBES = 3
 _PROBE_MEGABYTES = 512
 _COOL_DOWN_LIMIT_S = 600.0
@@ -40,7 +41,8 @@ Say = Callable[[str], None]
 class BenchOptions:
     """What to measure; the options of `voxtral-edge bench` under the same names.
 
-    mode        "unpaced": steps back to back; "paced": as a clock delivers audio; "file": a recording at once
+    mode        "unpaced": steps back to back; "paced": as a clock delivers audio; "file": a recording at once;
+                "streams": `streams` streams in shared passes, back to back, in turns with a lone one
     seconds     audio that is measured; warmup_s: audio before it that is thrown away (None: a tenth, 2 to 60
                 s)
     runs        repetitions on one loaded engine; the one with the median result is shown
@@ -61,6 +63,7 @@ class BenchOptions:
     engine: str = "native"
     threads: int | None = None
     kv_cache: str = "auto"
+    streams: int = 1
     catch_up: bool = False
     kv_full: bool = False
     delay_ms: int = DEFAULT_DELAY_MS
@@ -79,6 +82,10 @@ class BenchOptions:
             raise UsageError(f"--warmup is {self.warmup_s:g}; give seconds from 0 up")
         if self.runs < 1:
             raise UsageError(f"--runs is {self.runs}; give a whole number from 1 up")
+        if not 1 <= self.streams <= 1024:
+            raise UsageError(f"--streams is {self.streams}; give a whole number from 1 to 1024")
+        if self.mode == "streams" and self.replay is not None:
+            raise UsageError("--replay does not apply to --streams: live steps guess no tokens")
         if self.catch_up and self.mode != "paced":
             raise UsageError("--catch-up applies to --paced: only there does audio wait; add --paced")
         if self.kv_full and self.engine != "native":
@@ -96,20 +103,40 @@ class BenchOptions:
 
 
 @dataclass
-class Repetition:
-    """One run and what happened beside it."""
+class Probes:
+    """What the machine could do, several times over: memory reads in GB/s, int8 multiply-adds in 10^9 per second."""
 
-    result: LiveRun | FileRun
+    read_gbps: list[float] = field(default_factory=list)
+    integer_gmacs: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Repetition:
+    """One run and what happened beside it.
+
+    start_ms   making the stream; final_ms: flushing it after the last step (None: files, several streams)
+    """
+
+    result: LiveRun | FileRun | StreamsRun
     start_ms: float
+    final_ms: float | None
     sensors: dict[str, Any]
     interference: dict[str, Any]
 
     @property
+    def live(self) -> LiveRun | None:
+        """The steps, where there are any."""
+        if isinstance(self.result, StreamsRun):
+            return self.result.group
+        return self.result if isinstance(self.result, LiveRun) else None
+
+    @property
     def typical_ms(self) -> float:
         """What runs are ordered by: median step, or the real-time factor of a file."""
-        if isinstance(self.result, LiveRun):
-            return sorted(self.result.step_ms)[(len(self.result.step_ms) - 1) // 2]
-        return self.result.rtf
+        if isinstance(self.result, FileRun):
+            return self.result.rtf
+        steps = self.result.group.step_ms if isinstance(self.result, StreamsRun) else self.result.step_ms
+        return sorted(steps)[(len(steps) - 1) // 2]
 
 
 @dataclass
@@ -122,8 +149,8 @@ class Measured:
     info: dict[str, Any] = field(default_factory=dict)
     audio: dict[str, Any] = field(default_factory=dict)
     step_s: float = 0.08
-    bandwidth_before: list[float] = field(default_factory=list)
-    bandwidth_after: list[float] = field(default_factory=list)
+    before: Probes = field(default_factory=Probes)
+    after: Probes = field(default_factory=Probes)
     bandwidth_megabytes: int = 0
     load: dict[str, Any] = field(default_factory=dict)
     rss_peak_bytes: int = 0
@@ -151,8 +178,8 @@ def run_bench(options: BenchOptions, say: Say = lambda _: None) -> Measured:
     threads = options.threads or min(8, int(native_module().usable_cpus()))
     sensors = Sensors()
 
-    say("measuring memory reads")
-    measured.bandwidth_before = _bandwidth(threads, measured.bandwidth_megabytes)
+    say("measuring the machine")
+    measured.before = _probe(threads, measured.bandwidth_megabytes)
     peak_reset = memory.reset_peak_rss()
     say("loading")
     engine = _load(options, directory, measured)
@@ -162,8 +189,8 @@ def run_bench(options: BenchOptions, say: Say = lambda _: None) -> Measured:
         measured.repetitions.append(_repeat(engine, feed, measured, sensors, say, number))
     measured.rss_peak_bytes = memory.peak_rss_bytes()
     measured.load["rss_peak_includes_bandwidth_probe"] = not peak_reset
-    say("measuring memory reads")
-    measured.bandwidth_after = _bandwidth(threads, measured.bandwidth_megabytes)
+    say("measuring the machine")
+    measured.after = _probe(threads, measured.bandwidth_megabytes)
     return measured
 
 
@@ -182,6 +209,13 @@ def open_stream(
     engine: Engine, options: BenchOptions, manifest: dict[str, Any], replayed: Sequence[int] = ()
 ) -> Stream:
     """The public stream that is measured; with full windows or replayed tokens if asked for."""
+    return Stream(open_core_stream(engine, options, manifest, replayed), options.delay_ms)
+
+
+def open_core_stream(
+    engine: Engine, options: BenchOptions, manifest: dict[str, Any], replayed: Sequence[int] = ()
+) -> Any:
+    """The core stream under `open_stream`: shared passes take these."""
     extra: dict[str, Any] = {"replayed_ids": list(replayed)} if replayed else {}
     if options.kv_full:
         config = manifest["config"]
@@ -190,7 +224,7 @@ def open_stream(
             "assume_full_cache": True,
             "start_token_position": max(frames, config["decoder"]["window_tokens"]),
         }
-    return Stream(engine.core_stream(delay_tokens(options.delay_ms), **extra), options.delay_ms)
+    return engine.core_stream(delay_tokens(options.delay_ms), **extra)
 
 
 def _load(options: BenchOptions, directory: Path, measured: Measured) -> Engine:
@@ -227,47 +261,66 @@ def _repeat(
     begun = time.perf_counter()
     with open_stream(engine, options, measured.manifest, measured.replayed_ids) as stream:
         start_ms = (time.perf_counter() - begun) * 1e3
-        recording = feed.recording(options.seconds) if options.mode == "file" else None
-        pieces = feed.pieces(round(measured.step_s * 16_000))
-        if recording is None:
-            _align(stream, measured.manifest)
         trace = SensorTrace(sensors)
         interference = environment.Interference()
         trace.start()
         try:
-            result: LiveRun | FileRun
-            if recording is not None:
-                say(f"{label}transcribing {options.seconds:g} s")
-                result = run_file(stream, recording)
-            else:
-                result = run_live(
-                    stream,
-                    pieces,
-                    # Before that the prompt is read, and its steps choose no token.
-                    max(round(options.warmup_seconds / measured.step_s), delay_tokens(options.delay_ms)),
-                    max(1, round(options.seconds / measured.step_s)),
-                    measured.step_s,
-                    options.mode == "paced",
-                    options.catch_up,
-                    lambda done, total: say(f"{label}step {done} of {total}"),
-                )
+            result = _run(engine, stream, feed, measured, lambda text: say(label + text))
         finally:
             seen = trace.stop()
-        return Repetition(result, start_ms, seen, interference.result())
+        beside = interference.result()
+        final_ms = None
+        if isinstance(result, LiveRun):
+            begun = time.perf_counter()
+            stream.flush()
+            final_ms = (time.perf_counter() - begun) * 1e3
+        return Repetition(result, start_ms, final_ms, seen, beside)
 
 
-def _align(stream: Stream, manifest: dict[str, Any]) -> None:
-    """Feeds the few samples a token looks ahead beyond its own 80 ms, as silence: from here on each piece of
-    80 ms completes exactly one token, at its last sample."""
+def _run(
+    engine: Engine, stream: Stream, feed: Feed, measured: Measured, say: Say
+) -> LiveRun | FileRun | StreamsRun:
+    """The measured part of a repetition. `stream` is fresh; several streams are made here instead."""
+    options, manifest, step_s = measured.options, measured.manifest, measured.step_s
+    if options.mode == "file":
+        say(f"transcribing {options.seconds:g} s")
+        return run_file(stream, feed.recording(options.seconds))
+    # Before the delay is over the prompt is read, and steps choose no token.
+    warmup_steps = max(round(options.warmup_seconds / step_s), delay_tokens(options.delay_ms))
+    steps = max(1, round(options.seconds / step_s))
+
+    def progress(done: int, total: int) -> None:
+        say(f"step {done} of {total}")
+
+    if options.mode == "streams":
+        stream.close()
+        return run_streams(
+            lambda: open_core_stream(engine, options, manifest),
+            feed,
+            options.streams,
+            warmup_steps,
+            steps,
+            step_s,
+            look_ahead_samples(manifest),
+            progress,
+        )
+    # The few samples a token looks ahead beyond its own 80 ms, as silence: from here on each piece of 80 ms completes
+    # exactly one token, at its last sample.
+    stream.feed(np.zeros(look_ahead_samples(manifest), np.float32))
+    pieces = feed.pieces(round(step_s * 16_000))
+    paced = options.mode == "paced"
+    return run_live(stream, pieces, warmup_steps, steps, step_s, paced, options.catch_up, progress)
+
+
+def look_ahead_samples(manifest: dict[str, Any]) -> int:
+    """Audio that a token's last spectrum needs beyond the token's own end."""
     audio = manifest["audio"]
-    stream.feed(np.zeros(audio["window_samples"] // 2 - audio["hop_samples"], np.float32))
+    return int(audio["window_samples"]) // 2 - int(audio["hop_samples"])
 
 
 def look_ahead_ms(manifest: dict[str, Any]) -> float:
-    """Audio that a token's last spectrum needs beyond the token's own end."""
-    audio = manifest["audio"]
-    samples = audio["window_samples"] // 2 - audio["hop_samples"]
-    return float(1000.0 * samples / audio["sample_rate_hz"])
+    """The same as time."""
+    return float(1000.0 * look_ahead_samples(manifest) / manifest["audio"]["sample_rate_hz"])
 
 
 def algorithmic_latency_ms(manifest: dict[str, Any], delay_ms: int) -> float:
@@ -275,9 +328,12 @@ def algorithmic_latency_ms(manifest: dict[str, Any], delay_ms: int) -> float:
     return TOKEN_MS + look_ahead_ms(manifest) + delay_ms
 
 
-def _bandwidth(threads: int, megabytes: int) -> list[float]:
-    core = native_module()
-    return [float(core.measure_read_bandwidth(threads, megabytes)) for _ in range(_PROBES)]
+def _probe(threads: int, megabytes: int) -> Probes:
+    core, probes = native_module(), Probes()
+    for _ in range(_PROBES):
+        probes.read_gbps.append(float(core.measure_read_bandwidth(threads, megabytes)))
+        probes.integer_gmacs.append(float(core.measure_integer_peak(threads)) / 1e9)
+    return probes
 
 
 def _cool_down(sensors: Sensors, below_c: float | None, say: Say) -> None:

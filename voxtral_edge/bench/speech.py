@@ -74,19 +74,20 @@ class Feed:
             "loop_seconds": round(len(self.samples) / SAMPLE_RATE_HZ, 3),
         }
 
-    def pieces(self, size: int) -> Iterator[Pcm]:
-        """Yields `size` consecutive samples again and again, starting over at the end of the recording."""
+    def pieces(self, size: int, offset: int = 0) -> Iterator[Pcm]:
+        """Yields `size` consecutive samples again and again from sample `offset` on, starting over at the end of
+        the recording."""
         # One loop and one piece more, so that no piece needs joining while somebody waits for it.
         repeats = -(-size // len(self.samples)) + 1
         extended = np.concatenate([self.samples] * repeats)[: len(self.samples) + size]
-        position = 0
+        position = offset % len(self.samples)
         while True:
             yield extended[position : position + size]
             position = (position + size) % len(self.samples)
 
-    def recording(self, seconds: float) -> Pcm:
-        """Exactly `seconds` of the loop, as one array."""
-        return np.resize(self.samples, max(1, round(seconds * SAMPLE_RATE_HZ)))
+    def recording(self, seconds: float, offset: int = 0) -> Pcm:
+        """Exactly `seconds` of the loop from sample `offset` on, as one array."""
+        return np.resize(np.roll(self.samples, -offset), max(1, round(seconds * SAMPLE_RATE_HZ)))
 
 
 def _vowel(length: int, generator: np.random.Generator) -> NDArray[np.float64]:

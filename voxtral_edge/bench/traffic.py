@@ -55,9 +55,13 @@ def weight_bytes_by_part(manifest: Mapping[str, Any]) -> dict[str, int]:
     parts = {part: 0 for part in ("encoder", "adapter", "decoder", "head")}
     for name, entry in manifest["tensors"].items():
         if entry["graphs"]:  # tensors without a graph are used once per stream, not per step
-            part = next(part for prefix, part in _PARTS if name.startswith(prefix))
-            parts[part] += int(entry["bytes"])
+            parts[weight_part(name)] += int(entry["bytes"])
     return parts
+
+
+def weight_part(name: str) -> str:
+    """The part of the model a tensor belongs to: "encoder", "adapter", "decoder" or "head"."""
+    return next(part for prefix, part in _PARTS if name.startswith(prefix))
 
 
 def kv_costs(manifest: Mapping[str, Any], encoder_kv: str, decoder_kv: str) -> dict[str, KvCost]:
@@ -76,10 +80,11 @@ def bytes_per_step(
     decoder_kv: str,
     first_token: int | None,
     steps: int,
+    streams: int = 1,
 ) -> dict[str, Any]:
-    """Mean bytes per step over `steps` steps.
+    """Mean bytes per step over `steps` steps; of `streams` streams that share each pass, all alike.
 
-    first_token: tokens the stream held before the first of them (left padding included); None: windows full.
+    first_token: tokens a stream held before the first of them (left padding included); None: windows full.
     Returns {"weights": {part: bytes}, "kv_read": {stack: bytes}, "kv_write": bytes, "kv_positions": mean
     positions the decoder sees, "total": bytes}.
     """
@@ -92,8 +97,8 @@ def bytes_per_step(
             positions = np.full(1, np.inf)
         else:
             positions = (first_token + 1.0 + np.arange(steps)) * cost.new_positions
-        read[stack] = round(float(np.mean(cost.read_bytes(positions))))
-        write += cost.write_bytes
+        read[stack] = streams * round(float(np.mean(cost.read_bytes(positions))))
+        write += streams * cost.write_bytes
         if stack == "decoder":
             seen = float(np.mean(np.minimum(positions, cost.window)))
     return {
