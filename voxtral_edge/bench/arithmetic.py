@@ -108,7 +108,11 @@ def passes(
     """
     weights, kv = bytes_of["weights"], bytes_of["kv_read"]
     made = {
-        "encode": (("encoder", "adapter"), ("convolution", "encoder", "adapter", "encoder_attention"), encode),
+        "encode": (
+            ("encoder", "adapter"),
+            ("convolution", "encoder", "adapter", "encoder_attention"),
+            encode,
+        ),
         "decode": (("decoder", "head"), ("decoder", "head", "decoder_attention"), decode),
     }
     result = {}

@@ -25,7 +25,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 446.0, 18.0, 262.0
 _LOG_SPREAD = 6.0
 _CDF_POINTS = 240
 _BUCKETS = 160
-_BARS = 48
+_BARS, _BAR_WIDTH = 48, 5.0
 _STACK_HEIGHT = 30.0
 # A deadline further away than this many times the data would flatten them: it is named instead of drawn.
 _NEAR = 4.0
@@ -65,7 +65,7 @@ def distribution(result: Result) -> str:
     drawing.y_axis(y, LEFT, RIGHT, {share: f"{share} %" for share in (0, 25, 50, 75, 100)})
     _histogram_bars(drawing, values, x, y)
     if floor:
-        _vertical(drawing, x.at(floor), "floor", f"floor {number(floor)} ms", TOP + 10)
+        _vertical(drawing, x.at(floor), "floor", f"floor {number(floor)} ms", BOTTOM - 8)
     _vertical(drawing, x.at(limit), "deadline", f"real time {short(limit)} ms", TOP - 5)
     shares = np.unique(np.concatenate([np.linspace(0, 1, _CDF_POINTS), [0.99, 0.995, 0.999]]))
     points = [(x.at(float(values[0])), y.at(0.0))]
@@ -150,46 +150,43 @@ def stages(result: Result) -> str:
 
 
 def roofline(result: Result) -> str:
-    """Time per step over bytes per step: the measured point above the line that memory draws."""
-    scale, unit = (1e9, "GB") if result["bytes"]["total_kv_full"] >= 2e8 else (1e6, "MB")
-    now, full = result["bytes_per_step"] / scale, result["bytes"]["total_kv_full"] / scale
-    typical = result["step_ms"]["p50"] if result["step_ms"] else result["file"]["ms_per_token"]
-    bandwidth, limit = result["bandwidth"], float(result["deadline_ms"])
-
-    def time_of(amount: float, name: str) -> float:
-        return float(amount * scale / (bandwidth[name] * 1e6))
-
-    top = max(typical, time_of(full, "median"))
-    near = limit < _NEAR * top
-    top = (max(limit, top) if near else top) * 1.15
-    x = Axis(0.0, max(full, now) * 1.18, LEFT, RIGHT)
-    y = Axis(0.0, top, BOTTOM, TOP)
-    drawing = Drawing(WIDTH, HEIGHT, "Time per step over bytes per step")
+    """Multiply-adds per second over multiply-adds per byte: the passes under the two roofs of the machine."""
+    bandwidth, peak = result["bandwidth"], result["integer_peak"]["median"]
+    passes: Mapping[str, Mapping[str, float]] = result["passes"]
+    knee = peak / bandwidth["median"]
+    intensities = [knee, *(entry["intensity"] for entry in passes.values())]
+    speeds = [entry["gmacs"] for entry in passes.values()]
+    x = Axis(min(intensities) / 3.0, max(intensities) * 3.0, LEFT, RIGHT, True)
+    y = Axis(min([*speeds, peak / 4.0]) / 2.5, peak * 1.7, BOTTOM, TOP, True)
+    drawing = Drawing(
+        WIDTH, HEIGHT + 8 + 19 * len(passes), "Roofline: multiply-adds per second over multiply-adds per byte"
+    )
     drawing.x_axis(x, BOTTOM, TOP)
     drawing.y_axis(y, LEFT, RIGHT)
 
-    def ray(name: str) -> tuple[float, float]:
-        amount = min(x.high, top / time_of(1.0, name))
-        return x.at(amount), y.at(time_of(amount, name))
+    def slope(name: str) -> list[tuple[float, float]]:
+        """The roof of memory, within the chart."""
+        ends = max(x.low, y.low / bandwidth[name]), min(x.high, peak / bandwidth[name])
+        return [(x.at(end), y.at(end * bandwidth[name])) for end in ends]
 
-    origin = (x.at(0.0), y.at(0.0))
-    corner = [(x.end, y.end)] if ray("min")[1] <= y.end and ray("max")[1] > y.end else []
-    drawing.path([origin, ray("min"), *corner, ray("max")], "range-floor", closed=True)
-    end = ray("median")
-    drawing.line(origin, end, "floor")
-    drawing.text(
-        (x.at(0.0) + 8, TOP + 12), f"memory reads {bandwidth['median']:.1f} GB/s", "floor-text", "start"
-    )
-    _horizontal(drawing, y, limit, near, RIGHT, "end")
-    for amount, label in ((now, "floor here"), (full, "floor, windows full")):
-        hint = f"{label}: {number(time_of(amount, 'median'))} ms"
-        drawing.dot((x.at(amount), y.at(time_of(amount, "median"))), 4.5, "hollow", hint)
-    at = (x.at(now), y.at(typical))
-    if result["step_ms"]:
-        drawing.line(at, (at[0], y.at(min(top, result["step_ms"]["p99"]))), "whisker")
-    drawing.dot(at, 5, "point", f"measured: {number(typical)} ms")
-    drawing.text((at[0] - 10, at[1] + 4), f"measured {number(typical)} ms", "value", "end")
-    drawing.text(((LEFT + RIGHT) / 2, HEIGHT - 4), f"{unit} read per step", "axis", "middle")
+    drawing.band(slope("max"), slope("min"), "range-floor")
+    drawing.path(slope("median"), "floor")
+    drawing.line((x.at(knee), y.at(peak)), (x.end, y.at(peak)), "floor")
+    drawing.text((x.end - 4, y.at(peak) - 6), f"integer peak {number(peak)} G/s", "floor-text", "end")
+    begin = slope("median")[0]
+    drawing.text((begin[0] + 16, begin[1]), f"memory {number(bandwidth['median'])} GB/s", "floor-text")
+    for row, (name, entry) in enumerate(passes.items()):
+        at = (x.at(entry["intensity"]), y.at(entry["gmacs"]))
+        drawing.line(at, (at[0], y.at(entry["gmacs"] * entry["ratio_to_roof"])), "whisker")
+        label = f"{name}: {number(entry['ms'])} ms, {entry['ratio_to_roof']:.2f} × the roof"
+        rows = f"{entry['rows']:.3g} row{'' if entry['rows'] == 1 else 's'}"
+        share = f"{entry['gmacs'] / peak:.0%} of the integer peak, {rows}"
+        drawing.dot(at, 5, f"point pass-{name}", f"{label}; {share}")
+        line = HEIGHT + 18 + row * 19
+        drawing.dot((LEFT - 29, line - 4), 5, f"point pass-{name}")
+        drawing.text((LEFT - 18, line), f"{label}; {share}")
+    drawing.text(((LEFT + RIGHT) / 2, HEIGHT - 4), "multiply-adds per byte read", "axis", "middle")
+    drawing.text((LEFT - 34, TOP - 7), "10⁹ multiply-adds per second", "axis")
     return str(drawing)
 
 
@@ -222,7 +219,8 @@ def _histogram_bars(drawing: Drawing, values: NDArray[np.float64], x: Axis, y: A
     if high <= low:
         return
     space = np.geomspace if x.log else np.linspace
-    edges = space(low, high * 1.0001, _BARS + 1)
+    width = x.at(high) - x.at(low)
+    edges = space(low, high * 1.0001, round(min(_BARS, max(6.0, width / _BAR_WIDTH))) + 1)
     counts, _ = np.histogram(values, edges)
     for count, begin, end in zip(counts, edges, edges[1:], strict=False):
         if count:

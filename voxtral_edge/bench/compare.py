@@ -35,6 +35,7 @@ _SAME: dict[str, Any] = {
     "model": lambda r: r["model"],
     "manifest": lambda r: r["package"]["manifest_sha256"],
     "kind of measurement": lambda r: r["mode"],
+    "streams": lambda r: r["stream_count"],
     "catching up": lambda r: r["catch_up"],
     "attention windows": lambda r: r["kv"],
     "delay (ms)": lambda r: r["delay_ms"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ
 from voxtral_edge.bench.live import increase
 from voxtral_edge.bench.memory import page_faults
 from voxtral_edge.stream import Stream
+
+_PROBE_BLOCKS = 4
 
 
 @dataclass(frozen=True)
@@ -48,24 +51,26 @@ class FileRun:
         }
 
 
-def run_file(stream: Stream, recording: NDArray[np.float32]) -> FileRun:
+def run_file(
+    stream: Stream, recording: NDArray[np.float32], probe: Callable[[], None] | None = None
+) -> FileRun:
     """Transcribes `recording` (float32, 16 kHz mono) with a fresh stream, in the blocks that files are read
-    in."""
-    block_ms = []
+    in. `probe` is called every few blocks, outside the measured time."""
+    block_ms: list[float] = []
     before, faults = stream.stats(), page_faults()
-    begun = time.perf_counter()
     for position in range(0, len(recording), BLOCK_SAMPLES):
+        if probe is not None and len(block_ms) % _PROBE_BLOCKS == 0:
+            probe()
         block_begun = time.perf_counter()
         stream.feed(recording[position : position + BLOCK_SAMPLES])
         block_ms.append((time.perf_counter() - block_begun) * 1e3)
     block_begun = time.perf_counter()
     stream.finish()
-    ended = time.perf_counter()
-    block_ms.append((ended - block_begun) * 1e3)
+    block_ms.append((time.perf_counter() - block_begun) * 1e3)
     after = page_faults()
     return FileRun(
         len(recording) / SAMPLE_RATE_HZ,
-        ended - begun,
+        sum(block_ms) / 1e3,
         increase(before, stream.stats()),
         (after[0] - faults[0], after[1] - faults[1]),
         np.array(block_ms),

@@ -17,6 +17,8 @@ from voxtral_edge.bench.memory import page_faults
 STAGES = ("mel", "encode", "decode")
 Progress = Callable[[int, int], None]
 PROGRESS_STEPS = 25
+# How often the machine is probed during a run: every two seconds of audio, a few hundredths of the time.
+PROBE_STEPS = 25
 # What is fed at once when the stream is late: 2.56 s, two encoder batches of the native engine.
 CATCH_UP_STEPS = 32
 
@@ -118,6 +120,7 @@ def run_live(
     paced: bool,
     catch_up: bool = False,
     on_progress: Progress | None = None,
+    probe: Callable[[], None] | None = None,
 ) -> LiveRun:
     """Feeds `warmup_steps` + `steps` pieces of `step_s` seconds each to a stream.
 
@@ -126,6 +129,7 @@ def run_live(
     catch_up     (paced) everything that has arrived is fed together, as a program that reads a pipe does; the
                  stream may then share passes between steps
     on_progress  called as on_progress(done, total) now and then, outside the measured time
+    probe        (not paced) called every PROBE_STEPS, outside the measured time
     """
     total = warmup_steps + steps
     recorder = StepRecorder(stream, total)
@@ -139,6 +143,8 @@ def run_live(
         if on_progress is not None and done >= reported:
             on_progress(done, total)
             reported = done + PROGRESS_STEPS
+        if probe is not None and not paced and done % PROBE_STEPS == 0:
+            probe()
         free_ns = time.perf_counter_ns()
         if paced:
             _wait_until(started + (done + 1) * step_ns)

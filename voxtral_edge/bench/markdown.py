@@ -15,6 +15,7 @@ _COLUMNS = (
     "RTF",
     "floor ms",
     "× floor",
+    "% of int peak",
     "RSS MB",
     "load s",
 )
@@ -33,12 +34,13 @@ def row(result: Mapping[str, Any]) -> str:
         f"{machine['cpu']}, {machine['usable_cpus']} CPUs, {result['read_gbps']:.1f} GB/s",
         f"{result['model']} {result['precision']}",
         f"{result['isa']} × {result['threads']}",
-        f"{result['mode']}{', catching up' if result['catch_up'] else ''}, {result['kv']}",
+        f"{mode_name(result)}, {result['kv']}",
         " / ".join(number(step[name]) for name in ("p50", "p99", "max")) if step else "–",
         f"{result['deadline_miss_rate']:.2%}" if step else "–",
         f"{result['rtf']:.3f}",
         number(result["floor_ms"]) if result["memory_bound"] is not False else "– (in cache)",
         f"{result['ratio_to_floor']:.2f}" if step and result["memory_bound"] is not False else "–",
+        peak_shares(result),
         f"{result['rss_peak_mb']:.0f}",
         f"{result['load_s']:.2f} ({result['load']['page_cache']})",
     ]
@@ -54,11 +56,26 @@ def plain(result: Mapping[str, Any]) -> list[str]:
         *(_step_rows(result) if result["step_ms"] else _file_rows(result)),
         ("Memory reads", bandwidth_line(result)),
         ("Floor", floor_line(result)),
+        ("Arithmetic", arithmetic_line(result)),
         ("Memory", memory_line(result)),
         ("Start", start_line(result)),
         *beside_rows(result),
     ]
     return [f"{name:<14}{text}" for name, text in rows]
+
+
+def mode_name(result: Mapping[str, Any]) -> str:
+    """How the measurement was fed, in a word or three."""
+    if result["mode"] == "streams":
+        return f"{result['stream_count']} streams together"
+    return str(result["mode"]) + (", catching up" if result["catch_up"] else "")
+
+
+def peak_shares(result: Mapping[str, Any]) -> str:
+    """Each pass's multiply-adds per second as a share of the integer peak."""
+    passes = result["passes"]
+    shares = [(name, passes[name]["gmacs"] / result["integer_peak_gmacs"]) for name in passes]
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares) or "–"
 
 
 def machine_line(result: Mapping[str, Any]) -> str:
@@ -77,9 +94,8 @@ def machine_line(result: Mapping[str, Any]) -> str:
 def run_line(result: Mapping[str, Any]) -> str:
     """What was measured, in words."""
     threads = result["threads"]
-    catching_up = " with catching up" if result["catch_up"] else ""
     parts = [
-        f"{result['mode']}{catching_up}, {result['audio']['seconds']:g} s of {result['audio']['kind']} audio",
+        f"{mode_name(result)}, {result['audio']['seconds']:g} s of {result['audio']['kind']} audio",
         f"{result['engine']} engine ({result['isa']}), {threads} thread{'s' if threads != 1 else ''}",
         f"attention windows {result['kv']}",
         f"delay {result['delay_ms']} ms",
@@ -96,7 +112,8 @@ def bandwidth_line(result: Mapping[str, Any]) -> str:
     bandwidth = result["bandwidth"]
     return (
         f"{bandwidth['median']:.1f} GB/s median, {bandwidth['min']:.1f} to {bandwidth['max']:.1f} "
-        f"({len(bandwidth['before'])} probes before the run, {len(bandwidth['after'])} after)"
+        f"({len(bandwidth['before'])} probes before the run, {len(bandwidth['during'])} during it, "
+        f"{len(bandwidth['after'])} after)"
     )
 
 
@@ -109,6 +126,17 @@ def floor_line(result: Mapping[str, Any]) -> str:
         low, high = result["ratio_to_floor_range"]
         return text + f"; median step {result['ratio_to_floor']:.2f} × that ({low:.2f} to {high:.2f})"
     return text + f"; time per token is {1 / result['file']['floor_over_time']:.2f} × that"
+
+
+def arithmetic_line(result: Mapping[str, Any]) -> str:
+    """Multiply-adds of a step, the integer peak, and how much of it each pass reaches."""
+    peak = result["integer_peak"]
+    text = (
+        f"{quantity(result['multiply_adds']['total'])} multiply-adds per step and stream; integer peak "
+        f"{number(peak['median'])} G/s ({number(peak['min'])} to {number(peak['max'])})"
+    )
+    shares = peak_shares(result)
+    return text if shares == "–" else f"{text}; share of it: {shares}"
 
 
 def memory_line(result: Mapping[str, Any]) -> str:
@@ -128,7 +156,11 @@ def start_line(result: Mapping[str, Any]) -> str:
     if load["read_once_s"] is not None:
         text += f"; reading the weights once takes {load['read_once_s']:.2f} s"
     text += f"), stream ready in {result['start_ms']:.0f} ms"
-    return text + (f", first step {number(result['first_step_ms'])} ms" if result["step_ms"] else "")
+    if result["step_ms"]:
+        text += f", first step {number(result['first_step_ms'])} ms"
+        if result["final_latency_ms"] is not None:
+            text += f"; last text {number(result['final_latency_ms'])} ms after the audio ends (flush)"
+    return text
 
 
 def number(value: float) -> str:
@@ -140,12 +172,17 @@ def number(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def size(count: float) -> str:
-    """Bytes in decimal units."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+def quantity(count: float) -> str:
+    """A count with a decimal prefix: `7.53 G`."""
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= scale:
             return f"{count / scale:.2f} {unit}"
-    return f"{count:.0f} B"
+    return f"{count:.0f} "
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units."""
+    return f"{quantity(count)}B"
 
 
 def _step_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -153,6 +190,7 @@ def _step_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = ("p50", "p90", "p95", "p99", "p99.9", "max")
     low, high = step["ci95"]["p99"]
     return [
+        *([("Streams", streams_line(result))] if result["streams"] else []),
         ("Step ms", "   ".join(f"{name} {number(step[name])}" for name in names)),
         (
             "",
@@ -170,8 +208,29 @@ def _step_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"p95 {backlog['p95']:.2f} s, max {backlog['max']:.2f} s, at the end {backlog['final']:.2f} s, "
             f"slope {backlog['slope']:+.4f} s/s ({result['clock']} clock)",
         ),
-        ("Speed", f"real-time factor {result['rtf']:.3f} ({result['rtfx']:.1f} × real time)"),
+        (
+            "Speed",
+            f"real-time factor {result['rtf']:.3f} ({result['rtfx']:.1f} × real time)"
+            + (", all streams together" if result["streams"] else ""),
+        ),
     ]
+
+
+def streams_line(result: Mapping[str, Any]) -> str:
+    """Throughput of the group against a lone stream, and whether its tokens are the same."""
+    streams = result["streams"]
+    low, high = streams["throughput_ratio_range"]
+    same = (
+        f"all {streams['count']} streams' tokens as alone"
+        if streams["equal_streams"] == streams["count"]
+        else f"ONLY {streams['equal_streams']} OF {streams['count']} STREAMS HAVE THEIR LONE RUN'S TOKENS"
+    )
+    return (
+        f"{streams['throughput_ratio']:.2f} × the throughput of one (per turn {low:.2f} to {high:.2f}), "
+        f"{streams['audio_s_per_s']:.1f} s of audio per second; lone step p50 "
+        f"{number(streams['lone_step_ms']['p50'])} ms; {same} ({streams['compared_tokens']} each, "
+        f"{streams['distinct_tokens']} different)"
+    )
 
 
 def _file_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:

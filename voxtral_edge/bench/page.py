@@ -62,6 +62,8 @@ def verdict(result: Result) -> tuple[str, str]:
         if result["rtf"] < 1:
             return "good", f"Transcribes {result['rtfx']:.1f} times faster than real time."
         return "bad", f"Takes {result['rtf']:.1f} times as long as the recording."
+    if result["streams"]:
+        return _streams_verdict(result)
     backlog = result["backlog_s"]
     if result["catch_up"] and result["deadline_miss_rate"] > 0 and backlog["slope"] < _STEADY_SLOPE:
         return "fair", f"Keeps up by sharing passes between steps: at most {backlog['max']:.2f} s behind."
@@ -77,12 +79,22 @@ def verdict(result: Result) -> tuple[str, str]:
     )
 
 
+def _streams_verdict(result: Result) -> tuple[str, str]:
+    streams = result["streams"]
+    if streams["equal_streams"] != streams["count"]:
+        return "bad", f"{streams['count'] - streams['equal_streams']} streams differ from their lone runs."
+    ratio = f"{streams['count']} streams get {streams['throughput_ratio']:.2f} times the throughput of one"
+    if result["rtf"] > 1:
+        return "fair", f"{ratio}; together they need {result['rtf']:.2f} s of work per second."
+    return "good", f"{ratio} and keep up live."
+
+
 def _header(result: Result) -> str:
     style, sentence = verdict(result)
     threads = result["threads"]
     about = (
         f"{result['precision']} · {result['isa']} · {threads} thread{'s' if threads != 1 else ''} · "
-        f"{result['mode']}{', catching up' if result['catch_up'] else ''} · attention windows {result['kv']}"
+        f"{markdown.mode_name(result)} · attention windows {result['kv']}"
     )
     warnings = []
     if result["package"]["random_weights"]:
@@ -113,6 +125,9 @@ def _tiles(result: Result) -> str:
             ),
             ("real-time factor", f"{result['rtf']:.3f}", f"{result['rtfx']:.1f} × real time"),
         ]
+        if streams := result["streams"]:
+            detail = f"{streams['audio_s_per_s']:.2f} s of audio per second"
+            tiles.append(("throughput of one", f"{streams['throughput_ratio']:.2f} ×", detail))
         if bound:
             ratio = f"{result['ratio_to_floor']:.2f} ×"
             tiles.append(("memory floor", ratio, f"floor {number(result['floor_ms'])} ms per step"))
@@ -145,13 +160,9 @@ def _charts(result: Result) -> str:
         return ""
     live = result["step_ms"] is not None
     unit = "step" if live else "block"
-    shared = "" if live else " Below it: several steps shared one reading of the weights."
-    floor_note = (
-        "This model fits the cache; the line of memory does not bind it."
-        if result["memory_bound"] is False
-        else "The line is the time memory needs for the bytes; its band, the spread of the bandwidth probes. "
-        f"Rings: the floor now, and with attention windows full.{shared}"
-    )
+    roofs = "Nothing lies above the two lines: the time to read the bytes, and the time to multiply them."
+    if result["memory_bound"] is False:
+        roofs += " This model fits the cache: it may pass the line of memory."
     figures = [
         (
             "How long steps take" if live else "How long blocks take",
@@ -168,7 +179,11 @@ def _charts(result: Result) -> str:
             charts.stages(result),
             "Stages of a step; below, reading its bytes and nothing else.",
         ),
-        ("Against the memory floor", charts.roofline(result), floor_note),
+        (
+            "Against the machine",
+            charts.roofline(result),
+            f"{roofs} Bars: from what was measured up to the roof.",
+        ),
     ]
     cells = "".join(
         f"<figure><h2>{escape(title)}</h2>{drawing}<figcaption>{escape(caption)}</figcaption></figure>"
@@ -212,7 +227,9 @@ def _tables(result: Result) -> str:
         "Package": f"{result['model']}, manifest {result['package']['manifest_sha256'][:16]}",
         "Precision": result["precision"],
         "Run": markdown.run_line(result),
+        "Streams": markdown.streams_line(result) if result["streams"] else None,
         "Floor": markdown.floor_line(result),
+        "Arithmetic": markdown.arithmetic_line(result),
         "Memory": markdown.memory_line(result),
         "Start": markdown.start_line(result),
         "Backlog": _backlog(result),

@@ -21,7 +21,7 @@ from voxtral_edge.bench.runner import Measured, Repetition, algorithmic_latency_
 from voxtral_edge.bench.streams import StreamsRun
 from voxtral_edge.errors import ModelFormatError
 
-FORMAT, FORMAT_VERSION = "voxtral-edge-bench", 1
+FORMAT, FORMAT_VERSION = "voxtral-edge-bench", 2
 RANDOM_NOTE = "random weights: timing valid, accuracy not"
 MODEL_NOTE = "timing valid; accuracy is not measured here"
 
@@ -66,7 +66,9 @@ def document(measured: Measured) -> dict[str, Any]:
         result.update(_file(chosen.result, result))
     elif (live := chosen.live) is not None:
         result.update(_live(measured, chosen, live, result))
-    result["streams"] = _streams(chosen.result, measured.step_s) if isinstance(chosen.result, StreamsRun) else None
+    result["streams"] = (
+        _streams(chosen.result, measured.step_s) if isinstance(chosen.result, StreamsRun) else None
+    )
     result["passes"] = _passes(chosen, result)
     result.update(_beside(measured, chosen))
     result["runs"] = [_run_summary(measured, repetition) for repetition in measured.repetitions]
@@ -98,7 +100,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def _machine_speed(measured: Measured) -> dict[str, Any]:
     before, after = measured.before, measured.after
-    bandwidth = _probes(before.read_gbps, after.read_gbps)
+    bandwidth = _probes(before.read_gbps, after.read_gbps, measured.during_gbps)
     peak = _probes(before.integer_gmacs, after.integer_gmacs)
     return {
         "read_gbps": bandwidth["median"],
@@ -108,10 +110,11 @@ def _machine_speed(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _probes(before: list[float], after: list[float]) -> dict[str, Any]:
-    probes = [*before, *after]
+def _probes(before: list[float], after: list[float], during: list[float] | None = None) -> dict[str, Any]:
+    probes = [*before, *(during or []), *after]
     return {
         "before": _rounded(before),
+        **({} if during is None else {"during": _rounded(during)}),
         "after": _rounded(after),
         "min": round(min(probes), 3),
         "median": round(float(np.median(probes)), 3),
@@ -162,7 +165,6 @@ def _floor(measured: Measured, chosen: Repetition, read_gbps: float) -> dict[str
     seen = None if always_full else first
     kinds = _kv_kinds(measured)
     cost = traffic.bytes_per_step(measured.manifest, *kinds, seen, steps, count)
-    cache_mb = environment.last_level_cache_mb()
     return {
         "bytes_per_step": cost["total"],
         "bytes": {
@@ -173,8 +175,7 @@ def _floor(measured: Measured, chosen: Repetition, read_gbps: float) -> dict[str
         },
         "multiply_adds": arithmetic.multiply_adds_per_step(measured.manifest, seen, steps),
         "floor_ms": round(traffic.floor_ms(cost["total"], read_gbps), 6),
-        # A model that fits the cache is not read from memory at all: the floor says nothing about it.
-        "memory_bound": None if cache_mb is None else cost["total"] > 2 * cache_mb * 1e6,
+        "memory_bound": measured.memory_bound,
     }
 
 
@@ -186,7 +187,9 @@ def _passes(chosen: Repetition, so_far: dict[str, Any]) -> dict[str, Any]:
         calls = counters[f"{name}_calls"]
         if not calls:
             return 0.0, 0.0
-        alike = so_far["stage_ms"] and not so_far["catch_up"]  # every pass serves one step: its median is known
+        alike = (
+            so_far["stage_ms"] and not so_far["catch_up"]
+        )  # every pass serves one step: its median is known
         mean_ms = 1e3 * counters[f"{name}_seconds"] / calls
         return count * tokens / calls, so_far["stage_ms"][name]["p50"] if alike else mean_ms
 

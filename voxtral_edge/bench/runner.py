@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from voxtral_edge._native import native_module
-from voxtral_edge.bench import environment, memory
+from voxtral_edge.bench import environment, memory, traffic
 from voxtral_edge.bench.file import FileRun, run_file
 from voxtral_edge.bench.live import LiveRun, run_live
 from voxtral_edge.bench.sensors import Sensors, SensorTrace
@@ -32,7 +32,7 @@ from voxtral_edge.stream import Stream
 
 MODES = ("unpaced", "paced", "file", "streams")
 _PROBES = 3
-_PROBE_MEGABYTES = 512
+_PROBE_MEGABYTES, _RUNNING_PROBE_MEGABYTES = 512, 192
 _COOL_DOWN_LIMIT_S = 600.0
 Say = Callable[[str], None]
 
@@ -151,6 +151,8 @@ class Measured:
     step_s: float = 0.08
     before: Probes = field(default_factory=Probes)
     after: Probes = field(default_factory=Probes)
+    during_gbps: list[float] = field(default_factory=list)
+    memory_bound: bool | None = None
     bandwidth_megabytes: int = 0
     load: dict[str, Any] = field(default_factory=dict)
     rss_peak_bytes: int = 0
@@ -184,6 +186,9 @@ def run_bench(options: BenchOptions, say: Say = lambda _: None) -> Measured:
     say("loading")
     engine = _load(options, directory, measured)
     measured.info = {"threads": threads, **engine.info()}
+    cache_mb, weights = environment.last_level_cache_mb(), traffic.weight_bytes_by_part(manifest)
+    # A model that fits the cache is not read from memory at all: the floor says nothing about it.
+    measured.memory_bound = None if cache_mb is None else sum(weights.values()) > 2e6 * cache_mb
     for number in range(options.runs):
         _cool_down(sensors, options.cool_below_c, say)
         measured.repetitions.append(_repeat(engine, feed, measured, sensors, say, number))
@@ -282,9 +287,10 @@ def _run(
 ) -> LiveRun | FileRun | StreamsRun:
     """The measured part of a repetition. `stream` is fresh; several streams are made here instead."""
     options, manifest, step_s = measured.options, measured.manifest, measured.step_s
+    probe = _running_probe(measured)
     if options.mode == "file":
         say(f"transcribing {options.seconds:g} s")
-        return run_file(stream, feed.recording(options.seconds))
+        return run_file(stream, feed.recording(options.seconds), probe)
     # Before the delay is over the prompt is read, and steps choose no token.
     warmup_steps = max(round(options.warmup_seconds / step_s), delay_tokens(options.delay_ms))
     steps = max(1, round(options.seconds / step_s))
@@ -303,13 +309,27 @@ def _run(
             step_s,
             look_ahead_samples(manifest),
             progress,
+            probe,
         )
     # The few samples a token looks ahead beyond its own 80 ms, as silence: from here on each piece of 80 ms completes
     # exactly one token, at its last sample.
     stream.feed(np.zeros(look_ahead_samples(manifest), np.float32))
     pieces = feed.pieces(round(step_s * 16_000))
     paced = options.mode == "paced"
-    return run_live(stream, pieces, warmup_steps, steps, step_s, paced, options.catch_up, progress)
+    return run_live(stream, pieces, warmup_steps, steps, step_s, paced, options.catch_up, progress, probe)
+
+
+def _running_probe(measured: Measured) -> Callable[[], None] | None:
+    """Notes the read bandwidth during a run, where it drifts most; None for models that live in the cache, which a
+    probe would push out of it."""
+    if measured.memory_bound is False:
+        return None
+    threads, megabytes = measured.info["threads"], min(_RUNNING_PROBE_MEGABYTES, measured.bandwidth_megabytes)
+
+    def probe() -> None:
+        measured.during_gbps.append(float(native_module().measure_read_bandwidth(threads, megabytes)))
+
+    return probe
 
 
 def look_ahead_samples(manifest: dict[str, Any]) -> int:

@@ -35,8 +35,10 @@ class StreamGroup:
         return list(native_module().run_streams(items))
 
     def stats(self) -> dict[str, Any]:
-        """Counters of the first stream: its timers hold the whole of every pass it shared."""
-        return dict(self.streams[0].stats())
+        """Counters of the first stream: its timers hold the whole of every pass it shared. Spectra are each stream's
+        own work, so their times add up."""
+        stats = [stream.stats() for stream in self.streams]
+        return {**stats[0], "mel_seconds": sum(values["mel_seconds"] for values in stats)}
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,13 @@ def run_streams(
     step_s: float,
     align_samples: int,
     on_progress: Progress | None = None,
+    probe: Callable[[], None] | None = None,
 ) -> StreamsRun:
     """Feeds `warmup_steps` + `steps` pieces of `step_s` seconds to `count` streams together and to one alone.
 
     make_stream    a fresh core stream
     align_samples  silence fed first, so that each piece completes one token
+    probe          called before every turn
     """
     size, total = round(step_s * 16_000), warmup_steps + steps
     group = StreamGroup([make_stream() for _ in range(count)])
@@ -97,6 +101,8 @@ def run_streams(
             groups.mark()
         if on_progress is not None:
             on_progress(begin, total)
+        if probe is not None:
+            probe()
         for step in range(begin, end):
             lones.feed(step, 1, next(alone)[0])
         for step in range(begin, end):

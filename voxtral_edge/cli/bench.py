@@ -4,6 +4,7 @@
   voxtral-edge bench -m DIR --seconds 600 --json a.json --html a.html
   voxtral-edge bench -m DIR --paced --kv-full           as a microphone delivers audio, attention windows full
   voxtral-edge bench -m DIR --file                      a recording at once: its real-time factor
+  voxtral-edge bench -m DIR --streams 8                 eight live streams at once, against one alone
   voxtral-edge bench compare a.json b.json              what differs beyond noise
 
 The figures are defined in docs/benchmarks.md. Audio is made up unless --audio names a recording; the time of
@@ -33,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     mode.add_argument(
         "--file", dest="mode", action="store_const", const="file", help="a whole recording at once"
+    )
+    mode.add_argument(
+        "--streams",
+        type=int,
+        metavar="N",
+        help="N streams in shared passes, beside one alone in turns; each one's tokens checked",
     )
     parser.set_defaults(mode="unpaced")
     add = parser.add_argument
@@ -105,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
 
     options = runner.BenchOptions(
         model=args.model,
-        mode=args.mode,
+        mode=args.mode if args.streams is None else "streams",
+        streams=1 if args.streams is None else args.streams,
         seconds=args.seconds,
         warmup_s=args.warmup,
         runs=args.runs,
@@ -142,6 +150,8 @@ def command_line(args: argparse.Namespace) -> str:
     words = ["voxtral-edge", "bench", "-m", args.model]
     if args.mode != "unpaced":
         words.append(f"--{args.mode}")
+    if args.streams is not None:
+        words += ["--streams", str(args.streams)]
     words += ["--seconds", f"{args.seconds:g}"]
     defaults: dict[str, Any] = {
         "runs": 1,
