@@ -1,8 +1,8 @@
 """Predicts the speed of the NEON products on ARM cores that are not at hand: nothing here runs on ARM.
 
-Compiles csrc/kernels/neon_dotprod/matmul_q4.cc and matmul_q8.cc with the flags of the build, finds the loop that works
-off one tile (16 weight rows x 64 columns) for each number of activation rows, and lets llvm-mca simulate it on LLVM's
-model of the core. A loop cannot be faster than the front end delivers it, which llvm-mca leaves out, so the cycles are
+Compiles the loop over tiles (16 weight rows x 64 columns) of csrc/kernels/neon_dotprod/matmul_q4.cc and matmul_q8.cc
+for each number of activation rows with the flags of the build, and lets llvm-mca simulate it on LLVM's model of the
+core. A loop cannot be faster than the front end delivers it, which llvm-mca leaves out, so the cycles are
 max(simulated, instructions / decode width). Caches that always hit and branches that are always foreseen are assumed:
 the result is an upper bound of what a core can do, to be set beside what its memory can deliver.
 
@@ -30,14 +30,24 @@ ROOT = Path(__file__).resolve().parent.parent
 TILE_ROWS, TILE_COLUMNS = 16, 64
 TILE_BYTES = {"q4": 576, "q8": 1088}
 DOTS_PER_ROW = 64  # sdot of a tile and activation row: 16 x 64 products at 16 each
-MOST_ROWS = 6  # kMostRows of block_product.h: more activation rows are several passes over the tile
+MOST_ROWS = 7  # kMostRows of block_product.h: more activation rows are several blocks of rows
 FRAMES_PER_TOKEN = 4  # rows that the encoder computes per token
 PASS_TOKENS = 8  # of a recording: one token and seven drafts
 TOKENS_KEPT = 3.7  # of these, on the demo model's choices (docs/benchmarks.md)
 MIN_LLVM = 16  # the first release with a model of the Neoverse N1
 # The flags of csrc/kernels/CMakeLists.txt.
 FLAGS = ["-std=gnu++20", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"]
-FLAGS += ["-march=armv8.2-a+dotprod", "-fno-schedule-insns", f"-I{ROOT / 'csrc'}", "-S", "-o", "-"]
+FLAGS += [
+    "-march=armv8.2-a+dotprod",
+    "-fno-schedule-insns",
+    f"-I{ROOT / 'csrc'}",
+    "-S",
+    "-x",
+    "c++",
+    "-",
+    "-o",
+    "-",
+]
 
 
 @dataclass(frozen=True)
@@ -71,34 +81,50 @@ CORES = [
 ]
 
 
+# The loop of a number of rows as a function of its own, without or with prefetching.
+SOURCE = """
+#include "kernels/neon_dotprod/matmul_{kernel}.cc"
+using namespace voxtral_edge;
+extern "C" void tiles(const std::uint8_t* group, std::size_t count, const QuantizedRows& x, std::size_t pass,
+                      float32x4_t* out) {{
+  using Product = neon_dotprod::Product;
+  shared::add_tiles<Product, {rows}>(group, 0, count, Product::Activations(x, 0), {prefetch},
+                                     Product::pass_vectors({rows}) == Product::kVectors ? 0 : pass, out);
+}}
+"""
+
+
 @dataclass(frozen=True)
 class Loop:
     """The loop over the tiles of a group for a number of activation rows.
 
-    lines            its assembly, without the prefetches
-    vector_spills    instructions that load or store vector registers on the stack, per tile
-    other_spills     the same for general registers
+    passes           how often a tile is visited: each pass takes a part of its 16 weight rows
+    lines            its assembly
+    first            the same for the first pass, which prefetches
     """
 
     rows: int
+    passes: int
     lines: list[str]
+    first: list[str]
 
     @property
     def instructions(self) -> int:
-        return len(self.lines)
+        """Per tile, prefetches not counted."""
+        return self.passes * len(self.lines)
 
     def _stack(self, registers: str) -> int:
-        return sum(
-            bool(re.match(rf"(ldr|str|ldp|stp|ldur|stur)\s+[{registers}]\d+,.*\[sp", line))
-            for line in self.lines
-        )
+        pattern = rf"(ldr|str|ldp|stp|ldur|stur)\s+[{registers}]\d+,.*\[sp"
+        return self.passes * sum(bool(re.match(pattern, line)) for line in self.lines)
 
     @property
     def vector_spills(self) -> int:
+        """Instructions that load or store vector registers on the stack, per tile."""
         return self._stack("qds")
 
     @property
     def other_spills(self) -> int:
+        """The same for general registers."""
         return self._stack("xw")
 
 
@@ -129,39 +155,43 @@ def find_mca() -> tuple[str, int]:
     return path, version
 
 
-def assembly(compiler: str, kernel: str) -> list[str]:
-    source = ROOT / "csrc" / "kernels" / "neon_dotprod" / f"matmul_{kernel}.cc"
+def assembly(compiler: str, kernel: str, rows: int, prefetch: bool) -> list[str]:
+    source = SOURCE.format(kernel=kernel, rows=rows, prefetch=str(prefetch).lower())
     return subprocess.run(
-        [compiler, *FLAGS, str(source)], capture_output=True, text=True, check=True
+        [compiler, *FLAGS], input=source, capture_output=True, text=True, check=True
     ).stdout.splitlines()
 
 
-def tile_loops(lines: list[str]) -> dict[int, Loop]:
-    """For each number of activation rows the shortest backward jump over its dot products."""
+def loop_body(lines: list[str], rows: int) -> tuple[list[str], int]:
+    """The loop over tiles in `tiles`, the shortest backward jump over dot products, and its share of a tile."""
+    start = next(i for i, line in enumerate(lines) if re.match(r"tiles:", line))
+    end = next(i for i, line in enumerate(lines) if i > start and re.match(r"\s+\.size", line))
+    lines = lines[start:end]
     labels = {match[1]: i for i, line in enumerate(lines) if (match := re.match(r"(\.L\w+):", line))}
-    loops: dict[int, Loop] = {}
-    for end, line in enumerate(lines):
+    found: list[list[str]] = []
+    for last, line in enumerate(lines):
         jump = re.match(r"\s+(?:b\.?\w*|cbn?z|tbn?z)\s+(?:.*,\s*)?(\.L\w+)\s*$", line)
-        if jump is None or labels[jump[1]] >= end:
+        if jump is None or labels[jump[1]] >= last:
             continue
-        body = [text.strip() for text in lines[labels[jump[1]] : end + 1] if re.match(r"\s+[a-z]", text)]
-        rows, rest = divmod(sum(text.startswith("sdot") for text in body), DOTS_PER_ROW)
-        if rest or not 1 <= rows <= MOST_ROWS or any(text.startswith("prfm") for text in body):
-            continue
-        if rows not in loops or len(body) < loops[rows].instructions:
-            loops[rows] = Loop(rows, body)
-    missing = set(range(1, MOST_ROWS + 1)) - set(loops)
-    if missing:
-        raise SystemExit(
-            f"no loop found for {sorted(missing)} activation rows: has the kernel's shape changed?"
-        )
+        body = [text.strip() for text in lines[labels[jump[1]] : last + 1] if re.match(r"\s+[a-z]", text)]
+        if any(text.startswith("sdot") for text in body):
+            found.append(body)
+    if not found:
+        raise SystemExit(f"no loop found for {rows} activation rows: has the kernel's shape changed?")
+    body = min(found, key=len)
+    passes, rest = divmod(rows * DOTS_PER_ROW, sum(text.startswith("sdot") for text in body))
+    if rest:
+        raise SystemExit(f"the loop for {rows} activation rows is no whole part of a tile")
+    return body, passes
+
+
+def tile_loops(compiler: str, kernel: str) -> dict[int, Loop]:
+    loops = {}
+    for rows in range(1, MOST_ROWS + 1):
+        lines, passes = loop_body(assembly(compiler, kernel, rows, False), rows)
+        first, _ = loop_body(assembly(compiler, kernel, rows, True), rows)
+        loops[rows] = Loop(rows, passes, lines, first)
     return loops
-
-
-def prefetches(kernel: str) -> list[str]:
-    """What the first row block adds per tile: one prefetch per cache line, with its address."""
-    lines = -(-TILE_BYTES[kernel] // 64)
-    return ["mov x14, 4608", "add x14, x0, x14", "prfm pldl1keep, [x14]"] * lines
 
 
 def cycles(mca: str, core: Core, lines: list[str]) -> float:
@@ -190,20 +220,22 @@ def simulate(mca: str, model: str, lines: tuple[str, ...]) -> float:
 
 
 def row_blocks(rows: int) -> list[int]:
-    """The passes over a tile, as shared/row_blocks.h cuts them."""
+    """The blocks of activation rows, as shared/row_blocks.h cuts them."""
     blocks = -(-rows // MOST_ROWS)
     return [rows * (i + 1) // blocks - rows * i // blocks for i in range(blocks)]
 
 
-def tile_cycles(mca: str, core: Core, kernel: str, loops: dict[int, Loop], rows: int) -> float:
+def tile_cycles(mca: str, core: Core, loops: dict[int, Loop], rows: int) -> float:
     first, *others = row_blocks(rows)
-    total = cycles(mca, core, loops[first].lines + prefetches(kernel))
-    return total + sum(cycles(mca, core, loops[block].lines) for block in others)
+    total = cycles(mca, core, loops[first].first) + (loops[first].passes - 1) * cycles(
+        mca, core, loops[first].lines
+    )
+    return total + sum(loops[block].passes * cycles(mca, core, loops[block].lines) for block in others)
 
 
 def weight_gbps(mca: str, core: Core, kernel: str, loops: dict[int, Loop], rows: int) -> float:
     """GB of weights per second that one core works off, multiplied with `rows` activation rows."""
-    return TILE_BYTES[kernel] / tile_cycles(mca, core, kernel, loops, rows) * core.ghz
+    return TILE_BYTES[kernel] / tile_cycles(mca, core, loops, rows) * core.ghz
 
 
 def print_loops(all_loops: dict[str, dict[int, Loop]]) -> None:
@@ -226,7 +258,7 @@ def print_cores(mca: str, all_loops: dict[str, dict[int, Loop]], row_counts: lis
     print("|---|---|---|---|---|")
     for core in CORES:
         for kernel, loops in all_loops.items():
-            counts = [tile_cycles(mca, core, kernel, loops, rows) for rows in row_counts]
+            counts = [tile_cycles(mca, core, loops, rows) for rows in row_counts]
             gbps = [TILE_BYTES[kernel] / count * core.ghz for count in counts]
             gops = [
                 2 * TILE_ROWS * TILE_COLUMNS * rows / count * core.ghz
@@ -290,7 +322,7 @@ def main() -> None:
     compiler, (mca, version) = find_compiler(), find_mca()
     said = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
     print(f"Predictions, not measurements: {said.splitlines()[0]}; llvm-mca {version}.\n")
-    all_loops = {kernel: tile_loops(assembly(compiler, kernel)) for kernel in TILE_BYTES}
+    all_loops = {kernel: tile_loops(compiler, kernel) for kernel in TILE_BYTES}
     print_loops(all_loops)
     print()
     print_cores(mca, all_loops, options.rows)

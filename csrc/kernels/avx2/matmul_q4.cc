@@ -15,7 +15,7 @@ struct Product : Avx2Product {
   // 16 products of at most 1905 give 30480 < 32767, so nothing saturates.
   template <std::size_t M>
   VOXTRAL_EDGE_INLINE static void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
-                                            std::size_t b, __m256* sums) {
+                                            std::size_t b, std::size_t /*pass*/, __m256* sums) {
     const __m256i nibble = _mm256_set1_epi8(15);
     __m256i dots[2 * M];
     VOXTRAL_EDGE_UNROLL

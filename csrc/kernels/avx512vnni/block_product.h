@@ -59,6 +59,7 @@ struct Avx512Product {
   // 9 KiB: 95 %); more gains nothing.
   static constexpr std::size_t kPrefetchAhead = 9216;
 
+  static constexpr std::size_t pass_vectors(std::size_t) { return kVectors; }
   static Vector zero() { return _mm512_setzero_ps(); }
   static void store(Vector sum, const float* bias, float* y) {
     _mm512_storeu_ps(y, bias ? _mm512_add_ps(sum, _mm512_loadu_ps(bias)) : sum);

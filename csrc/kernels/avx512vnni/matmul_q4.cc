@@ -14,7 +14,7 @@ struct Product : Avx512Product {
   // One block of 16 weight rows times M activation rows: 8 unpacked vectors of 4 columns stay in registers.
   template <std::size_t M>
   VOXTRAL_EDGE_INLINE static void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
-                                            std::size_t b, __m512* sums) {
+                                            std::size_t b, std::size_t /*pass*/, __m512* sums) {
     const __m512i nibble = _mm512_set1_epi8(15);
     __m512i w[8];
     for (int i = 0; i < 4; i++) {

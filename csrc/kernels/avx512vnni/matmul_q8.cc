@@ -13,7 +13,7 @@ struct Product : Avx512Product {
 
   template <std::size_t M>
   VOXTRAL_EDGE_INLINE static void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
-                                            std::size_t b, __m512* sums) {
+                                            std::size_t b, std::size_t /*pass*/, __m512* sums) {
     __m512i w[8];
     for (int i = 0; i < 8; i++) w[i] = _mm512_load_si512(block + 64 * i);
     const __m512 weight_scale = load_scales(scales);

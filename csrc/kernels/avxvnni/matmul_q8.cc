@@ -16,7 +16,7 @@ struct Product : Avx2Product {
   // The stored byte (value + 128) is the unsigned factor as it is; sums start at minus the zero point's share.
   template <std::size_t M>
   VOXTRAL_EDGE_INLINE static void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
-                                            std::size_t b, __m256* sums) {
+                                            std::size_t b, std::size_t /*pass*/, __m256* sums) {
     __m256i dots[2 * M];
     VOXTRAL_EDGE_UNROLL
     for (std::size_t m = 0; m < M; m++)

@@ -13,22 +13,24 @@ struct Product : NeonProduct {
 
   template <std::size_t M>
   VOXTRAL_EDGE_INLINE static void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
-                                            std::size_t b, float32x4_t* sums) {
-    int8x16_t a[2 * M];
-    load_activations<M>(x, b, a);
+                                            std::size_t b, std::size_t pass, float32x4_t* sums) {
+    constexpr std::size_t kCount = pass_vectors(M);
     VOXTRAL_EDGE_UNROLL
-    for (std::size_t h = 0; h < 4; h++) {
-      int8x16_t w[8];  // line i: columns 8 i to 8 i + 3 in the low nibbles, 8 i + 4 to 8 i + 7 in the high ones
-      for (std::size_t i = 0; i < 4; i++) {
-        const uint8x16_t bytes = vld1q_u8(block + 64 * i + 16 * h);
-        w[2 * i] = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
-        w[2 * i + 1] = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
-      }
+    for (std::size_t v = 0; v < kCount; v++) {
+      const std::size_t h = pass * kCount + v;  // weight rows 4 h to 4 h + 3
       int32x4_t dots[M];
-      for (std::size_t m = 0; m < M; m++)
-        dots[m] = vnegq_s32(vshlq_n_s32(vdupq_n_s32(x.sum(m, b)), 3));  // zero point 8
-      add_dots<M>(w, a, dots);
-      add_scaled<M>(dots, scales, h, x, b, sums);
+      for (std::size_t m = 0; m < M; m++) dots[m] = vdupq_n_s32(-8 * x.sum(m, b));  // zero point 8
+      VOXTRAL_EDGE_UNROLL
+      for (std::size_t half = 0; half < 2; half++) {
+        int8x16_t w[4];  // a line: four columns in the low nibbles, the next four in the high ones
+        for (std::size_t i = 0; i < 2; i++) {
+          const uint8x16_t bytes = vld1q_u8(block + 64 * (2 * half + i) + 16 * h);
+          w[2 * i] = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
+          w[2 * i + 1] = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
+        }
+        add_dots<M>(w, x, b, half, dots);
+      }
+      add_scaled<M>(dots, scales + 8 * h, x, b, sums + v, kCount);
     }
   }
 };

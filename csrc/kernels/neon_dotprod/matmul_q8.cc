@@ -14,18 +14,21 @@ struct Product : NeonProduct {
   // The signed dot product takes value - 128 directly, so no zero point is left to correct.
   template <std::size_t M>
   VOXTRAL_EDGE_INLINE static void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
-                                            std::size_t b, float32x4_t* sums) {
-    int8x16_t a[2 * M];
-    load_activations<M>(x, b, a);
+                                            std::size_t b, std::size_t pass, float32x4_t* sums) {
+    constexpr std::size_t kCount = pass_vectors(M);
     VOXTRAL_EDGE_UNROLL
-    for (std::size_t h = 0; h < 4; h++) {
-      int8x16_t w[8];
-      for (std::size_t i = 0; i < 8; i++)
-        w[i] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(block + 64 * i + 16 * h), vdupq_n_u8(0x80)));
+    for (std::size_t v = 0; v < kCount; v++) {
+      const std::size_t h = pass * kCount + v;  // weight rows 4 h to 4 h + 3
       int32x4_t dots[M];
       for (std::size_t m = 0; m < M; m++) dots[m] = vdupq_n_s32(0);
-      add_dots<M>(w, a, dots);
-      add_scaled<M>(dots, scales, h, x, b, sums);
+      VOXTRAL_EDGE_UNROLL
+      for (std::size_t half = 0; half < 2; half++) {
+        int8x16_t w[4];
+        for (std::size_t i = 0; i < 4; i++)
+          w[i] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(block + 64 * (4 * half + i) + 16 * h), vdupq_n_u8(0x80)));
+        add_dots<M>(w, x, b, half, dots);
+      }
+      add_scaled<M>(dots, scales + 8 * h, x, b, sums + v, kCount);
     }
   }
 };

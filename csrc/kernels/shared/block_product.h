@@ -8,7 +8,9 @@
 //   kTileBytes                    kQ4TileBytes or kQ8TileBytes
 //   kMostRows                     activation rows that share one reading of a block
 //   kPrefetchAhead                bytes
-//   add_block<M>(block, scales, x, b, sums)   sums [M][kVectors] += block b's products with M rows of x
+//   pass_vectors(M)               how many of the kVectors are worked off at a time with M activation rows
+//   add_block<M>(block, scales, x, b, pass, sums)   sums [M][pass_vectors(M)] += block b's products with M rows of x,
+//                                 for weight rows [pass, pass + 1) * 16 * pass_vectors(M) / kVectors of the group
 //   store(sum, bias, y)           y = sum (+ bias), for one vector; bias may be null
 #pragma once
 
@@ -47,27 +49,52 @@ VOXTRAL_EDGE_INLINE inline void prefetch_tile(const std::uint8_t* tile) {
     __builtin_prefetch(tile + Product::kPrefetchAhead + i, 0, 3);
 }
 
-// One group of 16 weight rows times M activation rows. Only the first row block prefetches: the others find the tiles
-// in the cache.
+// sums [M][pass vectors] += `count` tiles from `tile` on, for the weight rows of one pass.
 template <class Product, std::size_t M>
-void group_product(const std::uint8_t* tile, std::size_t tiles, const typename Product::Activations& x, bool prefetch,
-                   const float* bias, float* y, std::size_t y_stride) {
+VOXTRAL_EDGE_INLINE inline void add_tiles(const std::uint8_t* tile, std::size_t first, std::size_t count,
+                                          const typename Product::Activations& x, bool prefetch, std::size_t pass,
+                                          typename Product::Vector* sums) {
   constexpr std::size_t kScaleBytes = kGroupRows * sizeof(std::uint16_t);
   constexpr std::size_t kBlockBytes = Product::kTileBytes / 2 - kScaleBytes;
-  constexpr std::size_t kVectors = Product::kVectors, kVectorRows = kGroupRows / kVectors;
-  typename Product::Vector sums[M * kVectors];
+  constexpr std::size_t kSums = M * Product::pass_vectors(M);
+  typename Product::Vector in_registers[kSums];
   VOXTRAL_EDGE_UNROLL
-  for (std::size_t j = 0; j < M * kVectors; j++) sums[j] = Product::zero();
-  for (std::size_t t = 0; t < tiles; t++, tile += Product::kTileBytes) {
-    if (prefetch) prefetch_tile<Product>(tile);
-    const std::uint8_t* scales = tile + 2 * kBlockBytes;
-    Product::template add_block<M>(tile, scales, x, 2 * t, sums);
-    Product::template add_block<M>(tile + kBlockBytes, scales + kScaleBytes, x, 2 * t + 1, sums);
+  for (std::size_t j = 0; j < kSums; j++) in_registers[j] = sums[j];
+  for (std::size_t t = first; t < first + count; t++) {
+    const std::uint8_t* at = tile + t * Product::kTileBytes;
+    if (prefetch) prefetch_tile<Product>(at);
+    const std::uint8_t* scales = at + 2 * kBlockBytes;
+    Product::template add_block<M>(at, scales, x, 2 * t, pass, in_registers);
+    Product::template add_block<M>(at + kBlockBytes, scales + kScaleBytes, x, 2 * t + 1, pass, in_registers);
+  }
+  VOXTRAL_EDGE_UNROLL
+  for (std::size_t j = 0; j < kSums; j++) sums[j] = in_registers[j];
+}
+
+// One group of 16 weight rows times M activation rows. Only the first row block prefetches: the others find the tiles
+// in the cache. Where the sums of all weight rows would not fit the registers, they are worked off in several passes
+// over a few tiles at a time, which stay in the first cache.
+template <class Product, std::size_t M>
+void group_product(const std::uint8_t* group, std::size_t tiles, const typename Product::Activations& x, bool prefetch,
+                   const float* bias, float* y, std::size_t y_stride) {
+  constexpr std::size_t kVectors = Product::kVectors, kVectorRows = kGroupRows / kVectors;
+  constexpr std::size_t kPassVectors = Product::pass_vectors(M), kPasses = kVectors / kPassVectors;
+  constexpr std::size_t kPassTiles = 8;  // 4.6 or 8.7 KB; loading and storing the sums costs a twentieth of them
+  typename Product::Vector sums[kPasses][M * kPassVectors];
+  for (std::size_t pass = 0; pass < kPasses; pass++)
+    for (std::size_t j = 0; j < M * kPassVectors; j++) sums[pass][j] = Product::zero();
+  if constexpr (kPasses == 1) {
+    add_tiles<Product, M>(group, 0, tiles, x, prefetch, 0, sums[0]);
+  } else {
+    for (std::size_t first = 0; first < tiles; first += kPassTiles)
+      for (std::size_t pass = 0; pass < kPasses; pass++)
+        add_tiles<Product, M>(group, first, tiles - first < kPassTiles ? tiles - first : kPassTiles, x,
+                              prefetch && pass == 0, pass, sums[pass]);
   }
   for (std::size_t m = 0; m < M; m++)
     for (std::size_t v = 0; v < kVectors; v++)
-      Product::store(sums[m * kVectors + v], bias ? bias + v * kVectorRows : nullptr,
-                     y + m * y_stride + v * kVectorRows);
+      Product::store(sums[v / kPassVectors][m * kPassVectors + v % kPassVectors],
+                     bias ? bias + v * kVectorRows : nullptr, y + m * y_stride + v * kVectorRows);
 }
 
 template <class Product>
