@@ -36,7 +36,7 @@ void check_special(const Tekken& tokenizer, const char* name, std::uint32_t id) 
 class BoundNativeEngine final : public BoundEngine {
  public:
   BoundNativeEngine(const std::string& directory, std::optional<std::size_t> threads, const std::string& kv_cache,
-                    const std::string& kernels, LoadProgress progress)
+                    const std::string& kernels, LoadProgress progress, const std::string& packed_cache_folder)
       : BoundEngine(directory) {
     if (threads && *threads == 0) throw Error(ErrorCode::usage, "threads: must be at least 1, or None to choose");
     NativeEngineOptions options;
@@ -47,6 +47,7 @@ class BoundNativeEngine final : public BoundEngine {
     else if (kv_cache != "auto")
       throw Error(ErrorCode::usage, "kv_cache: \"" + kv_cache + "\" is not one of auto, f32, f16");
     options.progress = std::move(progress);
+    options.packed_cache_folder = packed_cache_folder;
     const py::gil_scoped_release release;
     engine_ = NativeEngine::load(package(), options);
   }
@@ -184,6 +185,13 @@ py::dict native_info(BoundNativeEngine& bound) {
   info["preferred_drafts"] = engine.preferred_drafts();
   info["weight_bytes"] = engine.weight_bytes();
   info["state_bytes"] = engine.state_bytes();
+  const PackedCacheReport& cache = engine.packed_cache();
+  constexpr const char* kStates[] = {"off", "mapped", "written", "failed"};
+  py::dict packed;
+  packed["state"] = kStates[static_cast<std::size_t>(cache.state)];
+  packed["path"] = cache.path;
+  packed["note"] = cache.note;
+  info["packed_cache"] = packed;
   return info;
 }
 
@@ -224,9 +232,9 @@ void bind_engines(py::module_& module) {
 
   py::class_<BoundNativeEngine, BoundEngine, std::shared_ptr<BoundNativeEngine>>(module, "NativeEngine")
       .def(py::init<const std::string&, std::optional<std::size_t>, const std::string&, const std::string&,
-                    LoadProgress>(),
+                    LoadProgress, const std::string&>(),
            py::arg("package_dir"), py::arg("threads") = py::none(), py::arg("kv_cache") = "auto",
-           py::arg("kernels") = "", py::arg("on_progress") = nullptr)
+           py::arg("kernels") = "", py::arg("on_progress") = nullptr, py::arg("packed_cache_folder") = "")
       .def("info", &native_info);
 
   py::class_<BoundPythonEngine, BoundEngine, PythonEngineTrampoline, std::shared_ptr<BoundPythonEngine>>(module,

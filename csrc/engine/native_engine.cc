@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <string>
 #include <utility>
 
@@ -101,13 +102,7 @@ NativeEngine::NativeEngine(std::shared_ptr<const Package> package, const NativeE
   if (options.kv_cache == KvChoice::f32 || (options.kv_cache == KvChoice::automatic && exact)) {
     decoder_kv_ = KvType::f32;
   }
-  WeightLoader loader(*package_, executor_.pool(), options.progress);
-  weights_ = std::make_unique<Weights>(loader, config(), threads);
-  // Read again when a delay is first asked for; read here so that a damaged package fails on loading.
-  for (std::size_t i = 0; i < config().decoder.layers; ++i) {
-    for (const char* name : {"delay.linear1.weight", "delay.linear2.weight"})
-      loader.vector(layer_name("decoder", i, name));
-  }
+  weights_ = options.packed_cache_folder.empty() ? load_weights(options.progress, {}) : load_through_cache(options);
   const std::size_t widest = std::max(config().encoder.width, config().decoder.width);
   rows_.reserve(kMaxPassRows);
   residual_.resize(kMaxPassRows * widest);
@@ -120,6 +115,46 @@ NativeEngine::NativeEngine(std::shared_ptr<const Package> package, const NativeE
 }
 
 NativeEngine::~NativeEngine() = default;
+
+std::unique_ptr<NativeEngine::Weights> NativeEngine::load_weights(const LoadProgress& progress, PackedCacheUse cache) {
+  WeightLoader loader(*package_, executor_.pool(), progress, cache);
+  auto weights = std::make_unique<Weights>(loader, config(), executor_.pool().size());
+  // Read again when a delay is first asked for; read here so that a damaged package fails on loading.
+  for (std::size_t i = 0; i < config().decoder.layers; ++i) {
+    for (const char* name : {"delay.linear1.weight", "delay.linear2.weight"})
+      loader.vector(layer_name("decoder", i, name));
+  }
+  return weights;
+}
+
+// A cache is never needed: whatever is wrong with it ends in a note and in loading as usual.
+std::unique_ptr<NativeEngine::Weights> NativeEngine::load_through_cache(const NativeEngineOptions& options) {
+  using State = PackedCacheReport::State;
+  packed_cache_.path = options.packed_cache_folder + "/" + packed_cache_file_name(*package_);
+  std::error_code ignored;
+  if (std::filesystem::symlink_status(packed_cache_.path, ignored).type() != std::filesystem::file_type::not_found) {
+    try {
+      const PackedCacheReader reader(packed_cache_.path, *package_, executor_.pool());
+      auto weights = load_weights(options.progress, {&reader, nullptr});
+      packed_cache_.state = State::mapped;
+      return weights;
+    } catch (const Error& error) {
+      packed_cache_.note = std::string(error.what()) + "; the cache is made again";
+    }
+  }
+  try {
+    PackedCacheWriter writer(packed_cache_.path, *package_);
+    auto weights = load_weights(options.progress, {nullptr, &writer});
+    writer.finish(executor_.pool());
+    packed_cache_.state = State::written;
+    return weights;
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::model_format) throw;  // the package itself
+    packed_cache_.state = State::failed;
+    packed_cache_.note = std::string(error.what()) + "; loaded without a cache";
+  }
+  return load_weights(options.progress, {});
+}
 
 std::unique_ptr<NativeEngine> NativeEngine::load(std::shared_ptr<const Package> package,
                                                  const NativeEngineOptions& options) {

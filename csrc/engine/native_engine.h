@@ -25,6 +25,15 @@ struct NativeEngineOptions {
   KvChoice kv_cache = KvChoice::automatic;  // automatic: encoder f32; decoder f32 for fp32 packages, else f16
   std::string kernels;                      // name; empty: active_kernels()
   LoadProgress progress;
+  // Folder for the file of permuted weights (model/packed_cache.h): mapped if it is there, else written. Empty: none.
+  std::string packed_cache_folder;
+};
+
+// What became of NativeEngineOptions::packed_cache_folder.
+struct PackedCacheReport {
+  enum class State { off, mapped, written, failed } state = State::off;  // failed: loaded without, see note
+  std::string path;
+  std::string note;  // why a file that is there could not be used, why none could be written; or empty
 };
 
 class NativeEngine final : public Engine {
@@ -46,12 +55,15 @@ class NativeEngine final : public Engine {
   const Kernels& kernels() const { return executor_.kernels(); }
   std::size_t threads() { return executor_.pool().size(); }
   KvType decoder_kv() const { return decoder_kv_; }
+  const PackedCacheReport& packed_cache() const { return packed_cache_; }
   std::size_t weight_bytes() const;  // packed, in memory
   std::size_t state_bytes() const;   // KV rings of one stream when full
 
  private:
   struct Weights;
   std::size_t measure_preferred_drafts();
+  std::unique_ptr<Weights> load_weights(const LoadProgress& progress, PackedCacheUse cache);
+  std::unique_ptr<Weights> load_through_cache(const NativeEngineOptions& options);
   NativeEngine(std::shared_ptr<const Package> package, const NativeEngineOptions& options, std::size_t threads);
   std::shared_ptr<const std::vector<float>> scales_for(std::size_t delay_tokens);
   void encode_pass(std::span<const EncodeRequest> pass);
@@ -62,6 +74,7 @@ class NativeEngine final : public Engine {
   KvType encoder_kv_, decoder_kv_;
   std::mutex pass_mutex_;  // one pass at a time: it uses all threads and the scratch buffers
   Executor executor_;
+  PackedCacheReport packed_cache_;
   std::unique_ptr<Weights> weights_;
   std::vector<PassRow> rows_;
   std::vector<float> residual_, normed_;

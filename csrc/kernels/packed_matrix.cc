@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "kernels/half.h"
@@ -127,14 +128,31 @@ void pack_float_group(T* group, std::size_t columns, std::size_t rows, const T* 
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(WeightType type, std::size_t rows, std::size_t columns)
-    : type_(type), rows_(rows), columns_(columns) {
+PackedMatrix::PackedMatrix(WeightType type, std::size_t rows, std::size_t columns) {
+  set_shape(type, rows, columns);
+  data_ = AlignedBuffer(bytes());
+}
+
+PackedMatrix::PackedMatrix(WeightType type, std::size_t rows, std::size_t columns,
+                           std::shared_ptr<const std::uint8_t> packed)
+    : mapped_(std::move(packed)) {
+  set_shape(type, rows, columns);
+}
+
+std::size_t PackedMatrix::bytes_of(WeightType type, std::size_t rows, std::size_t columns) {
+  PackedMatrix shape;
+  shape.set_shape(type, rows, columns);
+  return shape.bytes();
+}
+
+void PackedMatrix::set_shape(WeightType type, std::size_t rows, std::size_t columns) {
   if (rows == 0 || columns == 0)
     throw Error(ErrorCode::model_format, "a weight matrix has no elements: the package is damaged");
   constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max() / 2;  // room to round up
   checked_product(
       checked_product(rows < kMost ? rows + kGroupRows : rows, columns < kMost ? columns + kTileColumns : columns),
       sizeof(float));
+  type_ = type, rows_ = rows, columns_ = columns;
   groups_ = (rows + kGroupRows - 1) / kGroupRows;
   const std::size_t tiles = (columns + kTileColumns - 1) / kTileColumns;
   switch (type) {
@@ -149,13 +167,12 @@ PackedMatrix::PackedMatrix(WeightType type, std::size_t rows, std::size_t column
       group_bytes_ = columns * kGroupRows * (type == WeightType::f16 ? sizeof(std::uint16_t) : sizeof(float));
       break;
   }
-  data_ = AlignedBuffer(groups_ * group_bytes_);
 }
 
 void PackedMatrix::pack_rows(std::size_t first_row, std::size_t count, const void* weights,
                              const std::uint16_t* scales) {
   const bool quantized = type_ == WeightType::q4 || type_ == WeightType::q8;
-  if (first_row > rows_ || count > rows_ - first_row || first_row % kGroupRows != 0 ||
+  if (mapped_ || first_row > rows_ || count > rows_ - first_row || first_row % kGroupRows != 0 ||
       (count % kGroupRows != 0 && first_row + count != rows_) || (quantized && scales == nullptr))
     throw Error(ErrorCode::internal, "pack_rows(" + std::to_string(first_row) + ", " + std::to_string(count) +
                                          ") of a matrix of " + std::to_string(rows_) + " rows is not whole groups");
@@ -191,7 +208,7 @@ void PackedMatrix::unpack_row(std::size_t row, float* out) const {
   if (row >= rows_)
     throw Error(ErrorCode::internal,
                 "row " + std::to_string(row) + " of a matrix of " + std::to_string(rows_) + " rows was asked for");
-  const std::uint8_t* group = data_.data() + row / kGroupRows * group_bytes_;
+  const std::uint8_t* group = data() + row / kGroupRows * group_bytes_;
   const std::size_t r = row % kGroupRows;
   for (std::size_t k = 0; k < columns_; k++) {
     if (type_ == WeightType::f32) {

@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "base/aligned_buffer.h"
 #include "kernels/kernels.h"
@@ -21,11 +22,19 @@ namespace voxtral_edge {
 
 enum class WeightType { f32, f16, q8, q4 };
 
+// Changes whenever the bytes of a packed matrix do: files of permuted weights (model/packed_cache.h) are then made
+// again. A test compares a packed matrix with a stored checksum.
+inline constexpr std::uint32_t kPackedLayoutVersion = 1;
+
 class PackedMatrix {
  public:
   PackedMatrix() = default;
   // Allocates (huge pages where allowed) for a matrix; contents are set by pack_rows.
   PackedMatrix(WeightType type, std::size_t rows, std::size_t columns);
+  // A matrix that was packed before and lies elsewhere (a mapped file), 64-byte aligned; the pointer keeps it there.
+  PackedMatrix(WeightType type, std::size_t rows, std::size_t columns, std::shared_ptr<const std::uint8_t> packed);
+  // Bytes of a packed matrix of this shape. Error(model_format) if it is empty or does not fit the address space.
+  static std::size_t bytes_of(WeightType type, std::size_t rows, std::size_t columns);
 
   WeightType type() const { return type_; }
   std::size_t rows() const { return rows_; }
@@ -34,23 +43,25 @@ class PackedMatrix {
   std::size_t padded_rows() const { return groups_ * kGroupRows; }
   std::size_t padded_columns() const { return padded_columns_; }  // q4/q8: multiple of 64; else == columns
   std::size_t group_bytes() const { return group_bytes_; }
-  const std::uint8_t* data() const { return data_.data(); }
+  const std::uint8_t* data() const { return mapped_ ? mapped_.get() : data_.data(); }
   std::size_t bytes() const { return groups_ * group_bytes_; }
 
   // Packs source rows [first_row, first_row + count) given in the package's layout, tightly packed:
   //   q4 weights uint8 [count][ceil(K/32)][16], q8 uint8 [count][ceil(K/32)][32], scales fp16 [count][ceil(K/32)];
   //   f16 uint16 [count][K], f32 float [count][K], scales null.
   // first_row must be a multiple of 16, and count too unless it reaches the last row. Thread-safe for disjoint ranges.
-  // Error(model_format) when a scale is NaN, infinite or negative (names the row and block).
+  // Not for a mapped matrix. Error(model_format) when a scale is NaN, infinite or negative (names the row and block).
   void pack_rows(std::size_t first_row, std::size_t count, const void* weights, const std::uint16_t* scales);
 
   // out[columns] = row as float (embedding lookup of a tied table).
   void unpack_row(std::size_t row, float* out) const;
 
  private:
+  void set_shape(WeightType type, std::size_t rows, std::size_t columns);
   WeightType type_ = WeightType::f32;
   std::size_t rows_ = 0, columns_ = 0, groups_ = 0, padded_columns_ = 0, group_bytes_ = 0;
   AlignedBuffer data_;
+  std::shared_ptr<const std::uint8_t> mapped_;  // instead of data_
 };
 
 }  // namespace voxtral_edge

@@ -51,8 +51,8 @@ void require_finite_f16(const std::uint16_t* values, std::size_t count, const st
 
 }  // namespace
 
-WeightLoader::WeightLoader(const Package& package, ThreadPool& pool, LoadProgress progress)
-    : package_(package), pool_(pool), progress_(std::move(progress)), scratch_(pool.size()) {}
+WeightLoader::WeightLoader(const Package& package, ThreadPool& pool, LoadProgress progress, PackedCacheUse cache)
+    : package_(package), pool_(pool), progress_(std::move(progress)), cache_(cache), scratch_(pool.size()) {}
 
 void WeightLoader::advance(std::uint64_t bytes) {
   done_bytes_ += bytes;
@@ -60,18 +60,34 @@ void WeightLoader::advance(std::uint64_t bytes) {
 }
 
 std::vector<float> WeightLoader::vector(const std::string& name) {
+  std::vector<float> values = floats(name);
+  advance(values.size() * sizeof(float));
+  return values;
+}
+
+std::vector<float> WeightLoader::floats(const std::string& name) const {
   const TensorInfo& tensor = package_.tensor(name);
   std::vector<float> values(tensor.bytes / sizeof(float));
   package_.read(tensor, 0, tensor.bytes, values.data());
   require_finite(values.data(), values.size(), name);
-  advance(tensor.bytes);
   return values;
+}
+
+template <class Make>
+PackedMatrix WeightLoader::cached(const std::string& name, WeightType type, std::size_t rows, std::size_t columns,
+                                  Make make) {
+  if (cache_.reader != nullptr) return cache_.reader->matrix(name, type, rows, columns);
+  PackedMatrix matrix(type, rows, columns);
+  make(matrix);
+  return cache_.writer == nullptr ? std::move(matrix) : cache_.writer->keep(name, matrix);
 }
 
 Linear WeightLoader::linear(const std::vector<std::string>& weights, const std::vector<std::string>& biases) {
   std::vector<Source> sources;
   std::size_t rows = 0;
+  std::string names;
   for (const std::string& name : weights) {
+    names += (names.empty() ? "" : " ") + name;
     const TensorInfo& tensor = package_.tensor(name);
     const TensorInfo* scales = tensor.quantization.bits != 0 ? &package_.tensor(tensor.quantization.scales) : nullptr;
     sources.push_back({&tensor, scales, row_count(tensor)});
@@ -82,8 +98,9 @@ Linear WeightLoader::linear(const std::vector<std::string>& weights, const std::
                                                " must have the same precision and columns; export the package again");
     }
   }
-  PackedMatrix matrix(weight_type(*sources[0].weight), rows, column_count(*sources[0].weight));
-  pack(matrix, sources);
+  PackedMatrix matrix = cached(names, weight_type(*sources[0].weight), rows, column_count(*sources[0].weight),
+                               [&](PackedMatrix& empty) { pack(empty, sources); });
+  for (const Source& source : sources) advance(source.weight->bytes + (source.scales ? source.scales->bytes : 0));
   std::vector<float> bias = stacked_bias(sources, biases, matrix.padded_rows());
   return Linear(std::move(matrix), std::move(bias));
 }
@@ -168,20 +185,22 @@ void WeightLoader::pack(PackedMatrix& matrix, const std::vector<Source>& sources
       throw Error(error.code(), std::string(error.what()) + " (weights.bin, while loading " + first.name + ")");
     }
   }
-  for (const Source& source : sources) advance(source.weight->bytes + (source.scales ? source.scales->bytes : 0));
 }
 
 Linear WeightLoader::convolution(const std::string& weight, const std::string& bias) {
   const TensorInfo& tensor = package_.tensor(weight);
   const std::size_t out = tensor.shape[0], in = tensor.shape[1], taps = tensor.shape[2];
-  std::vector<float> source = vector(weight), reordered(source.size());
-  for (std::size_t o = 0; o < out; ++o) {
-    for (std::size_t i = 0; i < in; ++i) {
-      for (std::size_t t = 0; t < taps; ++t) reordered[(o * taps + t) * in + i] = source[(o * in + i) * taps + t];
+  PackedMatrix matrix = cached(weight, WeightType::f32, out, taps * in, [&](PackedMatrix& empty) {
+    const std::vector<float> source = floats(weight);
+    std::vector<float> reordered(source.size());
+    for (std::size_t o = 0; o < out; ++o) {
+      for (std::size_t i = 0; i < in; ++i) {
+        for (std::size_t t = 0; t < taps; ++t) reordered[(o * taps + t) * in + i] = source[(o * in + i) * taps + t];
+      }
     }
-  }
-  PackedMatrix matrix(WeightType::f32, out, taps * in);
-  matrix.pack_rows(0, out, reordered.data(), nullptr);
+    empty.pack_rows(0, out, reordered.data(), nullptr);
+  });
+  advance(tensor.bytes);
   std::vector<float> padded = vector(bias);
   padded.resize(matrix.padded_rows(), 0.0f);
   return Linear(std::move(matrix), std::move(padded));

@@ -9,15 +9,22 @@
 
 #include "base/thread_pool.h"
 #include "model/linear.h"
+#include "model/packed_cache.h"
 #include "package/package.h"
 
 namespace voxtral_edge {
 
 using LoadProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
+// Where permuted matrices come from or go to, besides memory; at most one of the two.
+struct PackedCacheUse {
+  const PackedCacheReader* reader = nullptr;  // take them from here instead of permuting
+  PackedCacheWriter* writer = nullptr;        // keep them here, mapped
+};
+
 class WeightLoader {
  public:
-  WeightLoader(const Package& package, ThreadPool& pool, LoadProgress progress);
+  WeightLoader(const Package& package, ThreadPool& pool, LoadProgress progress, PackedCacheUse cache = {});
 
   // A float32 vector (norm weight).
   std::vector<float> vector(const std::string& name);
@@ -47,11 +54,16 @@ class WeightLoader {
                  std::uint8_t* out) const;
   std::vector<float> stacked_bias(const std::vector<Source>& sources, const std::vector<std::string>& biases,
                                   std::size_t padded_rows);
+  // The matrix from the cache, or what `make` fills, kept in the cache if there is one.
+  template <class Make>
+  PackedMatrix cached(const std::string& name, WeightType type, std::size_t rows, std::size_t columns, Make make);
+  std::vector<float> floats(const std::string& name) const;
   void advance(std::uint64_t bytes);
 
   const Package& package_;
   ThreadPool& pool_;
   LoadProgress progress_;
+  PackedCacheUse cache_;
   std::vector<Scratch> scratch_;
   std::uint64_t done_bytes_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "package/files.h"
 #include "package/json.h"
@@ -78,6 +79,7 @@ struct Package::Impl {
   PrecisionTable precision;
   TensorTable tensors;
   std::uint64_t weight_bytes = 0;
+  PackageIdentity identity;
   OpenFile weights;  // kept open: what was checked is what is read, even if the folder is replaced meanwhile
 
   void read(const FileDescriptor& folder, const std::string& folder_path);
@@ -99,6 +101,7 @@ std::unique_ptr<Package> Package::open(const std::string& directory) {
 
 void Package::Impl::read(const FileDescriptor& folder, const std::string& folder_path) {
   std::string text = read_whole(open_file(folder, kManifestFile), kManifestLimits.bytes);
+  identity.manifest_checksum = checksum(text.data(), text.size());
   const JsonDocument document = JsonDocument::parse(std::move(text), kManifestFile, kAdvice, kManifestLimits);
   const JsonValue manifest = document.root();
   check_format(manifest);
@@ -108,6 +111,8 @@ void Package::Impl::read(const FileDescriptor& folder, const std::string& folder
   config = read_model_config(manifest);
   precision = read_precision(manifest);
   weights = check_files(manifest.at("files"), folder);
+  identity.weights_bytes = weights.bytes;
+  identity.weights_modified_s = weights.modified_s;
   tensors = read_tensor_table(manifest, weights.bytes);
   check_tensors_of_model(manifest, config, precision, tensors);
   for (const auto& [name, tensor] : tensors) weight_bytes += tensor.bytes;  // cannot wrap: apart, inside one file
@@ -119,6 +124,8 @@ const std::string& Package::directory() const { return impl_->directory; }
 const std::string& Package::tokenizer_path() const { return impl_->tokenizer_path; }
 const std::map<std::string, std::string>& Package::precision() const { return impl_->precision; }
 std::uint64_t Package::weight_bytes() const { return impl_->weight_bytes; }
+
+const PackageIdentity& Package::identity() const { return impl_->identity; }
 
 bool Package::has_tensor(const std::string& name) const { return impl_->tensors.count(name) != 0; }
 

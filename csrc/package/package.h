@@ -28,6 +28,16 @@ struct TensorInfo {
   Quantization quantization;
 };
 
+// What tells one content of a package from another without reading the weights. The modification time is there for a
+// weights.bin that was replaced (a damaged copy, say) under the same manifest; whole seconds, because archives and
+// container images keep no more.
+struct PackageIdentity {
+  std::uint64_t manifest_checksum = 0;  // of manifest.json, which has the SHA-256 of weights.bin
+  std::uint64_t weights_bytes = 0;
+  std::int64_t weights_modified_s = 0;
+  bool operator==(const PackageIdentity&) const = default;
+};
+
 class Package {
  public:
   // Opens a package folder. Error(model_format) naming file and field for anything missing, inconsistent, hostile
@@ -43,6 +53,7 @@ class Package {
   const TensorInfo& tensor(const std::string& name) const;      // Error(model_format) if absent
   const std::map<std::string, std::string>& precision() const;  // group -> fp32 | fp16 | int8 | int4
   std::uint64_t weight_bytes() const;
+  const PackageIdentity& identity() const;
 
   // Reads exactly `bytes` at `offset_in_tensor` with pread (a file that shrinks gives an error, not SIGBUS).
   // Thread-safe. Error(model_format) on a short read.

@@ -1,0 +1,42 @@
+#include "base/file_mapping.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+
+#include "base/error.h"
+
+namespace voxtral_edge {
+
+FileMapping::FileMapping(int descriptor, std::uint64_t offset, std::size_t bytes) : bytes_(bytes) {
+  void* mapping = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, static_cast<off_t>(offset));
+  if (mapping == MAP_FAILED) {
+    throw Error(ErrorCode::device, "cannot map " + std::to_string(bytes >> 20) +
+                                       " MiB of a file: " + std::generic_category().message(errno));
+  }
+  data_ = static_cast<const std::uint8_t*>(mapping);
+#ifdef MADV_HUGEPAGE
+  // File systems with large folios (ext4 since Linux 6.16, XFS, btrfs) then read 2 MiB at a time into 2 MiB pages.
+  ::madvise(mapping, bytes, MADV_HUGEPAGE);
+#endif
+}
+
+FileMapping::~FileMapping() { ::munmap(const_cast<std::uint8_t*>(data_), bytes_); }
+
+bool FileMapping::populate([[maybe_unused]] std::size_t offset, [[maybe_unused]] std::size_t bytes) const {
+#ifdef MADV_POPULATE_READ
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t begin = offset / page * page;
+  void* address = const_cast<std::uint8_t*>(data_) + begin;
+  while (::madvise(address, offset + bytes - begin, MADV_POPULATE_READ) != 0) {
+    if (errno == EINVAL) return true;  // an older kernel
+    if (errno != EINTR && errno != EAGAIN) return false;
+  }
+#endif
+  return true;
+}
+
+}  // namespace voxtral_edge
