@@ -17,6 +17,7 @@ from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, AudioFile, PathLik
 from voxtral_edge.errors import DeviceError, ModelFormatError, UsageError
 from voxtral_edge.events import Event, SegmentEvent, SpeakerEvent, WordEvent
 from voxtral_edge.hotwords import Hotwords, parse_hotwords
+from voxtral_edge.packed_cache import cache_folder
 from voxtral_edge.results import SUBTITLE_LIMITS, SegmentLimits, Transcript, Word, segments_from_words
 from voxtral_edge.stream import Stream
 from voxtral_edge.tokenizer import Tokenizer
@@ -48,6 +49,7 @@ def load(
     on_progress: LoadProgress | None = None,
     break_pad_runs: bool = False,
     gain: float | str = 0.0,
+    cache_packed: bool | PathLike | None = None,
 ) -> Engine:
     """Opens a package and returns an engine for it.
 
@@ -63,6 +65,10 @@ def load(
     gain         decibels on every sample before the model hears it, -60 to 60, or "auto": slowly follows the
                  level of the speech. The model hears quiet speech badly (docs/live.md); 0, the reference's
                  way, changes nothing
+    cache_packed keep the permuted weights in a file and map it from then on: a quicker start, and one copy in
+                 memory for all processes. True: in ~/.cache/voxtral-edge; a folder: there; None: as the
+                 variable VOXTRAL_EDGE_CACHE_PACKED says, else off. A cache that cannot be used or written is
+                 no error; `Engine.warnings` says why (native engine only)
 
     UsageError: unknown name, engine, kv_cache or threads < 1. ModelFormatError: the folder holds no valid
     package. DeviceError: not enough memory, or a missing CPU feature or package.
@@ -76,8 +82,13 @@ def load(
     defaults = _stream_defaults(break_pad_runs, gain)
     directory = find_package(name_or_dir)
     if engine == "native":
+        cache = cache_folder(cache_packed)
         core = native_module().NativeEngine(
-            str(directory), threads=threads, kv_cache=kv_cache, on_progress=on_progress
+            str(directory),
+            threads=threads,
+            kv_cache=kv_cache,
+            on_progress=on_progress,
+            packed_cache_folder="" if cache is None else str(cache),
         )
     else:
         core = _onnxruntime_engine(directory, threads)
@@ -160,6 +171,12 @@ class Engine:
     def name(self) -> str:
         """The model's name, from the manifest."""
         return str(self._manifest.get("name", self.directory.name))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong while loading without stopping it: a cache of weights that could not be used."""
+        note = self.info().get("packed_cache", {}).get("note", "")
+        return [note] if note else []
 
     def info(self) -> dict[str, Any]:
         """What the engine says of itself (kernels, threads, memory …) and the package's precisions."""

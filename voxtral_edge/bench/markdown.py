@@ -153,6 +153,8 @@ def start_line(result: Mapping[str, Any]) -> str:
     """Load and stream start."""
     load = result["load"]
     text = f"load {number(result['load_s'])} s (page cache {load['page_cache']}"
+    if load["packed_cache"] != "off":
+        text += f", packed cache {load['packed_cache']}"
     if load["read_once_s"] is not None:
         text += f"; reading the weights once takes {load['read_once_s']:.2f} s"
     text += f"), stream ready in {result['start_ms']:.0f} ms"

@@ -137,6 +137,7 @@ def _memory(measured: Measured, chosen: Repetition) -> dict[str, Any]:
             if cached > 0.95
             else "partly warm",
             "page_cache_share_before": None if cached is None else round(cached, 4),
+            "packed_cache": measured.info.get("packed_cache", {}).get("state", "off"),
             "read_once_s": None if load["read_once_s"] is None else round(load["read_once_s"], 4),
             "minor_faults": load["minor_faults"],
             "major_faults": load["major_faults"],

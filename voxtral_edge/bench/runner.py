@@ -28,6 +28,7 @@ from voxtral_edge.engine import (
 )
 from voxtral_edge.errors import UsageError
 from voxtral_edge.machine import memory_bytes
+from voxtral_edge.packed_cache import cache_files, cache_folder
 from voxtral_edge.stream import Stream
 
 MODES = ("unpaced", "paced", "file", "streams")
@@ -63,6 +64,7 @@ class BenchOptions:
     engine: str = "native"
     threads: int | None = None
     kv_cache: str = "auto"
+    cache_packed: bool | str | None = None
     streams: int = 1
     catch_up: bool = False
     kv_full: bool = False
@@ -184,7 +186,7 @@ def run_bench(options: BenchOptions, say: Say = lambda _: None) -> Measured:
     measured.before = _probe(threads, measured.bandwidth_megabytes)
     peak_reset = memory.reset_peak_rss()
     say("loading")
-    engine = _load(options, directory, measured)
+    engine = _load(options, directory, measured, threads)
     measured.info = {"threads": threads, **engine.info()}
     cache_mb, weights = environment.last_level_cache_mb(), traffic.weight_bytes_by_part(manifest)
     # A model that fits the cache is not read from memory at all: the floor says nothing about it.
@@ -232,18 +234,25 @@ def open_core_stream(
     return engine.core_stream(delay_tokens(options.delay_ms), **extra)
 
 
-def _load(options: BenchOptions, directory: Path, measured: Measured) -> Engine:
+def _load(options: BenchOptions, directory: Path, measured: Measured, threads: int) -> Engine:
     """Loads the engine and notes how long that took and where the weights came from."""
     weights = directory / "weights.bin"
-    read_s = None
+    cache = cache_folder(options.cache_packed)
+    files = [weights, *(file.path for file in (cache_files(cache) if cache is not None else []))]
     if options.cold:
         memory.drop_from_cache(weights)
-        read_s = memory.read_seconds(weights)
-        memory.drop_from_cache(weights)
+    # Reading what is not there yet would leave it there, and the load would not be the one asked for.
+    readable = options.cold or memory.cached_share(weights) == 1.0
+    read_s = memory.read_seconds(weights, threads) if readable else None
+    if options.cold:
+        for file in files:
+            memory.drop_from_cache(file)
     cached = memory.cached_share(weights)
     faults = memory.page_faults()
     begun = time.perf_counter()
-    engine = load(directory, options.engine, options.threads, options.kv_cache)
+    engine = load(
+        directory, options.engine, options.threads, options.kv_cache, cache_packed=options.cache_packed
+    )
     seconds = time.perf_counter() - begun
     after = memory.page_faults()
     measured.load = {

@@ -121,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         engine=args.engine,
         threads=args.threads,
         kv_cache=args.kv_cache,
+        cache_packed=model_options.cache_packed(args),
         catch_up=args.catch_up,
         kv_full=args.kv_full,
         delay_ms=args.delay_ms,
@@ -166,6 +167,7 @@ def command_line(args: argparse.Namespace) -> str:
         "engine",
         "threads",
         "kv_cache",
+        "cache_packed_dir",
         "delay_ms",
         "audio",
         "replay",
@@ -174,7 +176,9 @@ def command_line(args: argparse.Namespace) -> str:
         if value is not None and value != defaults.get(name):
             words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
     words += [
-        f"--{name.replace('_', '-')}" for name in ("catch_up", "kv_full", "cold") if getattr(args, name)
+        f"--{name.replace('_', '-')}"
+        for name in ("catch_up", "kv_full", "cold", "cache_packed")
+        if getattr(args, name)
     ]
     return shlex.join(words)
 

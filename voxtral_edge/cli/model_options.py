@@ -29,6 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser, streams: bool = True) -> None
         metavar="N",
         help="worker threads (default: the CPUs this process may use, at most 8)",
     )
+    add(
+        "--cache-packed",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="keep the permuted weights in a file and map it from then on (VOXTRAL_EDGE_CACHE_PACKED=1)",
+    )
+    add(
+        "--cache-packed-dir",
+        metavar="DIR",
+        help="the same in this folder (default: $XDG_CACHE_HOME/voxtral-edge, ~/.cache/voxtral-edge)",
+    )
     add("--kv-cache", choices=KV_CACHES, default="auto", help="how attention state is kept (%(default)s)")
     add(
         "--delay-ms",
@@ -56,9 +67,15 @@ def _gain(text: str) -> float | str:
     return text if text == "auto" else float(text)
 
 
+def cache_packed(args: argparse.Namespace) -> bool | str | None:
+    """`load`'s argument of this name from the options."""
+    return False if args.cache_packed is False else args.cache_packed_dir or args.cache_packed
+
+
 def load_model(args: argparse.Namespace, progress: bool = True) -> Engine:
-    """The engine that was asked for; a big one's progress is shown on a terminal. Errors as in `load`."""
-    return load(
+    """The engine that was asked for; a big one's progress is shown on a terminal, what went wrong without
+    stopping it said. Errors as in `load`."""
+    engine = load(
         args.model,
         args.engine,
         args.threads,
@@ -66,7 +83,11 @@ def load_model(args: argparse.Namespace, progress: bool = True) -> Engine:
         on_progress=_show_progress() if progress else None,
         break_pad_runs=args.break_pad_runs,
         gain=args.gain,
+        cache_packed=cache_packed(args),
     )
+    for warning in engine.warnings:
+        print(f"voxtral-edge: warning: {warning}", file=sys.stderr, flush=True)
+    return engine
 
 
 def _show_progress() -> Callable[[int, int], None] | None:
