@@ -21,7 +21,7 @@ import voxtral_edge as ve
 from voxtral_edge.bench import memory
 from voxtral_edge.bench.runner import BenchOptions, open_stream
 from voxtral_edge.bench.speech import Feed
-from voxtral_edge.engine import read_manifest
+from voxtral_edge.package_folder import read_manifest
 
 SEGMENT_S = 300.0
 

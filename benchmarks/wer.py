@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from voxtral_edge.audio import read_audio
-from voxtral_edge.engine import load, read_manifest
+from voxtral_edge.engine import load
 from voxtral_edge.errors import UsageError, VoxtralEdgeError
+from voxtral_edge.package_folder import read_manifest
 from voxtral_edge.wer import WordErrors, edit_distance, pad_text_flips
 
 ENGINES = ("native", "onnxruntime", "transformers")

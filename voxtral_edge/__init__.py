@@ -39,10 +39,11 @@ __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
     from voxtral_edge import inspect, kernels
-    from voxtral_edge.engine import VALID_DELAYS_MS, Engine, bundled_models, load
+    from voxtral_edge.engine import VALID_DELAYS_MS, Engine, load
     from voxtral_edge.events import Event, FinalEvent, SegmentEvent, SpeakerEvent, TextEvent, WordEvent
     from voxtral_edge.hotwords import Hotword, Hotwords
     from voxtral_edge.listen import CaptionEvent, GapEvent
+    from voxtral_edge.package_folder import bundled_models
     from voxtral_edge.results import Segment, Transcript, Word
     from voxtral_edge.stream import Stream
     from voxtral_edge.transcriber import Transcriber
@@ -83,7 +84,7 @@ __all__ = [
 _HOME = {
     "VALID_DELAYS_MS": "engine",
     "Engine": "engine",
-    "bundled_models": "engine",
+    "bundled_models": "package_folder",
     "load": "engine",
     "Event": "events",
     "FinalEvent": "events",

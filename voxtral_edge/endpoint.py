@@ -1,4 +1,4 @@
-"""When an utterance is over, and the captions that become complete while words still come.
+"""When an utterance is over.
 
 Silence is judged twice: by the model, which emits a pad for every 80 ms without text, and by the energy of
 the audio, which knows it earlier. An utterance ends when one of the rules is met; the three default rules are
@@ -14,8 +14,7 @@ import numpy as np
 
 from voxtral_edge.audio import SAMPLE_RATE_HZ, PcmArray
 from voxtral_edge.errors import UsageError
-from voxtral_edge.events import SegmentEvent, TextEvent, WordEvent
-from voxtral_edge.results import SUBTITLE_LIMITS, Segment, SegmentLimits, Word, segments_from_words
+from voxtral_edge.events import TextEvent, WordEvent
 
 TOKEN_S = 0.08
 _FRAME_SAMPLES = 320  # 20 ms: short enough to see the pause between two words
@@ -146,57 +145,6 @@ class Endpointer:
             return False
         utterance_s = self.meter.heard_s - self._begun_s
         return utterance_s >= rule.utterance_s and self.silence_s >= rule.silence_s
-
-
-class CaptionBuilder:
-    """Groups words into captions by `limits`, handing each out once no later word can change it. Keeps only
-    the words of the one that is still open."""
-
-    def __init__(self, limits: SegmentLimits = SUBTITLE_LIMITS) -> None:
-        self._limits = limits
-        self._clear()
-
-    def take(self, events: Iterable[object]) -> list[Segment]:
-        """Takes what became known and returns the captions that are complete now."""
-        new_words = False
-        for event in events:
-            if isinstance(event, TextEvent):
-                self._text += event.text
-            elif isinstance(event, WordEvent):
-                self._words.append(Word(event.text, event.start, event.end, event.probability, event.speaker))
-                new_words = True
-            elif isinstance(event, SegmentEvent):
-                self._marks.append(event.time)
-        if not new_words:
-            return []
-        complete = segments_from_words(self._words, self._text, self._marks, None, self._limits)[:-1]
-        for segment in complete:
-            self._drop(segment)
-        return complete
-
-    def split_at(self, time_s: float) -> None:
-        """No caption reaches over this moment."""
-        self._marks.append(time_s)
-
-    def end(self) -> list[Segment]:
-        """An utterance is over: what is open is complete, too."""
-        segments: list[Segment] = []
-        if self._words:
-            segments = segments_from_words(self._words, self._text, self._marks, None, self._limits)
-        self._clear()
-        return segments
-
-    def _clear(self) -> None:
-        self._words: list[Word] = []
-        self._marks: list[float] = []
-        self._text = ""
-
-    def _drop(self, segment: Segment) -> None:
-        self._words = self._words[len(segment.words) :]
-        at = self._text.find(segment.text)
-        if at >= 0:
-            self._text = self._text[at + len(segment.text) :]
-        self._marks = [mark for mark in self._marks if mark > segment.end]
 
 
 def _db(power: float) -> float:

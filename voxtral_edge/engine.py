@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +11,15 @@ import numpy as np
 
 from voxtral_edge._native import native_module
 from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, AudioFile, PathLike, PcmArray, as_pcm
-from voxtral_edge.errors import DeviceError, ModelFormatError, UsageError
-from voxtral_edge.events import Event, SegmentEvent, SpeakerEvent, WordEvent
+from voxtral_edge.errors import DeviceError, UsageError
+from voxtral_edge.events import Event
 from voxtral_edge.hotwords import Hotwords, parse_hotwords
+from voxtral_edge.package_folder import find_package, read_manifest
 from voxtral_edge.packed_cache import cache_folder
-from voxtral_edge.results import SUBTITLE_LIMITS, SegmentLimits, Transcript, Word, segments_from_words
+from voxtral_edge.results import SUBTITLE_LIMITS, SegmentLimits, Transcript
 from voxtral_edge.stream import Stream
 from voxtral_edge.tokenizer import Tokenizer
+from voxtral_edge.transcript_builder import TranscriptBuilder
 
 if TYPE_CHECKING:
     from voxtral_edge.diarize.word_speakers import WordSpeakers
@@ -33,10 +32,6 @@ TOKEN_MS = 80
 VALID_DELAYS_MS = (*range(80, 1201, TOKEN_MS), 2400)
 DEFAULT_DELAY_MS = 480
 MOST_GAIN_DB = 60
-
-_BUNDLED = Path(__file__).parent / "models"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_CHECKPOINT_FILES = ("model.safetensors", "model.safetensors.index.json", "consolidated.safetensors")
 
 LoadProgress = Callable[[int, int], None]
 
@@ -107,45 +102,6 @@ def _stream_defaults(break_pad_runs: bool, gain: float | str) -> dict[str, Any]:
     elif gain != 0:
         options["gain_decibels"] = float(gain)
     return options
-
-
-def bundled_models() -> list[str]:
-    """Names of the models that come with this installation."""
-    if not _BUNDLED.is_dir():
-        return []
-    return sorted(entry.name for entry in _BUNDLED.iterdir() if (entry / "manifest.json").is_file())
-
-
-def find_package(name_or_dir: PathLike) -> Path:
-    """The folder of a bundled model's name or of a package; errors as in `load`."""
-    text = str(name_or_dir)
-    bundled = bundled_models()
-    if text in bundled:
-        return _BUNDLED / text
-    folder = Path(text).expanduser()
-    if folder.is_dir():
-        if (folder / "manifest.json").is_file():
-            return folder
-        if any((folder / name).is_file() for name in _CHECKPOINT_FILES):
-            raise ModelFormatError(
-                f"{folder}: is a checkpoint, not a package; convert it once: voxtral-edge export {folder} "
-                "-o PACKAGE_DIR"
-            )
-        raise ModelFormatError(
-            f"{folder}: holds no manifest.json, so it is not a package; make one with voxtral-edge export"
-        )
-    if folder.is_file():
-        raise UsageError(f"model {text!r} is a file; name the package folder that holds manifest.json")
-    if _HUB_ID.fullmatch(text):
-        raise UsageError(
-            f"model {text!r} looks like a hub id; export it once and then load the folder: "
-            f"voxtral-edge export {text} -o PACKAGE_DIR"
-        )
-    names = ", ".join(bundled) or "none"
-    raise UsageError(
-        f"model {text!r} is neither a bundled model ({names}) nor a package folder; check the path, or make a "
-        "package with voxtral-edge export"
-    )
 
 
 class Engine:
@@ -267,48 +223,6 @@ class Engine:
             return _transcribe_blocks(stream, blocks, on_event, [], limits)
 
 
-class TranscriptBuilder:
-    """Collects a stream's events into a `Transcript`; `limits` say when a segment is full."""
-
-    def __init__(self, limits: SegmentLimits = SUBTITLE_LIMITS) -> None:
-        self._limits = limits
-        self._words: list[Word] = []
-        self._breaks: list[float] = []
-        self._turns: list[SpeakerEvent] = []
-
-    def take(self, events: Iterable[Event]) -> None:
-        """Keeps the words, segment marks and final speakers among `events`."""
-        for event in events:
-            if isinstance(event, WordEvent):
-                word = Word(event.text, event.start, event.end, event.probability, event.speaker)
-                self._words.append(word)
-            elif isinstance(event, SpeakerEvent):
-                if event.final:
-                    self._turns.append(event)
-            elif isinstance(event, SegmentEvent):
-                self._breaks.append(event.time)
-
-    def build(self, stream: Stream, duration_s: float, warnings: Iterable[str]) -> Transcript:
-        """The transcript of what `stream` has heard in `duration_s` seconds."""
-        text, words = stream.text, _with_final_speakers(self._words, self._turns)
-        segments = segments_from_words(words, text, self._breaks, duration_s, self._limits)
-        return Transcript(
-            text, words, segments, stream.token_ids, duration_s, None, list(warnings), list(self._turns)
-        )
-
-
-def _with_final_speakers(words: list[Word], turns: list[SpeakerEvent]) -> list[Word]:
-    """The words with the speakers of final turns in place of those that were known when they were written."""
-    if not turns:
-        return words
-    from voxtral_edge.diarize.diarizer import WORD_REACH_S
-    from voxtral_edge.diarize.turns import Turn, speakers_of
-
-    spans = [(word.start, word.end) for word in words]
-    speakers = speakers_of([Turn(t.start, t.end, t.speaker) for t in turns], spans, WORD_REACH_S)
-    return [replace(word, speaker=speaker) for word, speaker in zip(words, speakers, strict=True)]
-
-
 def _word_speakers(diarize: Any, tokens: int) -> WordSpeakers | None:
     """What `Engine.stream` is given as `diarize`, ready for a stream."""
     if diarize is None or diarize is False:
@@ -366,15 +280,3 @@ def _onnxruntime_engine(directory: Path, threads: int | None) -> Any:
             f"the onnxruntime engine does not load ({error}); run `pip install onnxruntime`"
         ) from error
     return OnnxRuntimeEngine(str(directory), threads=threads)
-
-
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """The package's manifest as parsed JSON; ModelFormatError if it is missing or damaged."""
-    path = directory / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFormatError(f"{path}: cannot be read ({error}); export the package again") from error
-    if not isinstance(manifest, dict):
-        raise ModelFormatError(f"{path}: is not a JSON object; export the package again")
-    return manifest

@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, AudioFile, PathLike, PcmArray, as_pcm
-from voxtral_edge.endpoint import CaptionBuilder
 from voxtral_edge.engine import DEFAULT_DELAY_MS, load
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.events import TextEvent
 from voxtral_edge.results import SUBTITLE_LIMITS, SegmentLimits
 from voxtral_edge.results import Segment as Caption
+from voxtral_edge.segments import SegmentBuilder
 
 # Search, thresholds, prompts and batching of Whisper: a greedy streaming model has no use for them.
 _NAMES = """
@@ -152,12 +152,14 @@ class Transcriber:
     def _segments(
         self, source: _Source, delay_ms: int, hotwords: Any, limits: SegmentLimits, word_timestamps: bool
     ) -> Iterator[TranscribedSegment]:
-        captions, text, number = CaptionBuilder(limits), " ", 0
+        captions, text, number = SegmentBuilder(limits), " ", 0
         with self.engine.stream(delay_ms, hotwords) as stream:
             for block in source.blocks_and_end():
                 events = stream.finish() if block is None else stream.feed(block)
                 text += "".join(event.text for event in events if isinstance(event, TextEvent))
-                complete = captions.take(events) + (captions.end() if block is None else [])
+                complete = captions.take(events)
+                if block is None:
+                    complete += captions.finish(source.duration_s)
                 for caption in complete:
                     number += 1
                     lead, text = _split(text, caption.text)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import voxtral_edge as ve
+from voxtral_edge.audio import read_audio
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES_DIR = ROOT / "samples"
@@ -45,10 +46,20 @@ def tiny_engine() -> ve.Engine:
     return ve.load("tiny-en", threads=2)
 
 
-def start_cli(*arguments: object, cwd: Path = ROOT, **options: Any) -> subprocess.Popen[bytes]:
+def raw_pcm(name: str) -> bytes:
+    """A sample as headerless s16le at 16 kHz."""
+    return (read_audio(sample(name)) * 32767).astype("<i2").tobytes()
+
+
+def start_cli(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     """Starts `voxtral-edge ARGUMENTS…` in a process of its own."""
+    return start_python("-c", _LAUNCH, *arguments, **options)
+
+
+def start_python(*arguments: object, cwd: Path = ROOT, **options: Any) -> subprocess.Popen[bytes]:
+    """Starts Python with `arguments`, its streams piped; no standard input unless `stdin` is given."""
     return subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "PYTHONUNBUFFERED": "", **options.pop("env", {})},
         stdin=options.pop("stdin", subprocess.DEVNULL),

@@ -15,7 +15,7 @@ from front_door import CHECKPOINT, sample, sample_text, samples, tiny_engine
 
 import voxtral_edge as ve
 from voxtral_edge.audio import read_audio
-from voxtral_edge.engine import find_package
+from voxtral_edge.package_folder import find_package
 
 
 def text_of(events: list[ve.Event]) -> str:

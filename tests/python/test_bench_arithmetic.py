@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from voxtral_edge.bench.arithmetic import Pass, multiply_adds_per_step, passes
-from voxtral_edge.engine import find_package, read_manifest
+from voxtral_edge.package_folder import find_package, read_manifest
 
 
 def tensor(

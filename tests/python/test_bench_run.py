@@ -19,9 +19,9 @@ from front_door import ROOT, run_cli, sample
 
 import voxtral_edge as ve
 from voxtral_edge.bench import environment, live, markdown, memory, report, runner, speech
-from voxtral_edge.engine import find_package
 from voxtral_edge.export import export_package
 from voxtral_edge.export.synthetic import SYNTHETIC_MODELS, SyntheticCheckpoint
+from voxtral_edge.package_folder import find_package
 from voxtral_edge.stream import Stream
 
 KINDS: dict[str, dict[str, Any]] = {

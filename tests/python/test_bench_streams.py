@@ -11,7 +11,7 @@ from front_door import sample, tiny_engine
 
 import voxtral_edge as ve
 from voxtral_edge.bench import compare, markdown, page, report, runner, speech, streams
-from voxtral_edge.engine import read_manifest
+from voxtral_edge.package_folder import read_manifest
 
 OPTIONS: dict[str, Any] = {
     "mode": "streams",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from front_door import CHECKPOINT, ROOT, run_cli
 
-from voxtral_edge.engine import find_package, read_manifest
+from voxtral_edge.package_folder import find_package, read_manifest
 
 # int8 costs nothing measurable over fp32 and makes a fifth of int4's token edits, at 3.6 MB (the model card).
 PRECISION = "int8"

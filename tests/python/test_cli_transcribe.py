@@ -7,29 +7,19 @@ import json
 import os
 import pty
 import re
-import select
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from front_door import ROOT, run_cli, sample, sample_text, samples, start_cli
+from front_door import ROOT, raw_pcm, run_cli, sample, sample_text, samples, start_cli
 
 from voxtral_edge.audio import read_audio
-from voxtral_edge.cli.interrupt import Interruptible
 from voxtral_edge.cli.main import COMMANDS, build_parser, main
-from voxtral_edge.cli.outputs import write_whole
 from voxtral_edge.cli.progress import LONG_AUDIO_SECONDS, Progress, minutes, progress_line
-
-
-def raw_pcm(name: str) -> bytes:
-    """A sample as headerless s16le at 16 kHz."""
-    return (read_audio(sample(name)) * 32767).astype("<i2").tobytes()
-
+from voxtral_edge.files import write_whole
 
 # --- text
 
@@ -64,113 +54,6 @@ def test_the_onnxruntime_engine_gives_the_same_text() -> None:
 def test_the_delay_can_be_chosen(delay_ms: int) -> None:
     code, out, _ = run_cli("transcribe", sample("room.mp3"), "--delay-ms", delay_ms)
     assert (code, out) == (0, "three zero six\n")
-
-
-# --- live behaviour
-
-
-def wait_for(process: subprocess.Popen[bytes], wanted: bytes, patience_s: float = 60.0) -> bytes:
-    """What the process has printed once it includes `wanted`; fails if it ends or stalls before."""
-    assert process.stdout is not None
-    printed = b""
-    give_up = time.monotonic() + patience_s
-    while wanted not in printed:
-        assert time.monotonic() < give_up, f"still waiting for {wanted!r} after {printed!r}"
-        if select.select([process.stdout], [], [], 0.2)[0]:
-            piece = os.read(process.stdout.fileno(), 4096)
-            assert piece, f"ended after {printed!r}"
-            printed += piece
-    return printed
-
-
-def test_text_appears_while_audio_still_arrives() -> None:
-    data = raw_pcm("serial-numbers.flac")
-    process = start_cli("transcribe", "-", stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.write(data[: 2 * 16000 * 6])
-    process.stdin.flush()
-    early = wait_for(process, b"seven eight")  # within the six seconds, while the pipe stays open
-    assert b"nine one" not in early
-    out, err = process.communicate(data[2 * 16000 * 6 :], timeout=60)
-    assert process.returncode == 0, err
-    assert (early + out).decode() == sample_text("serial-numbers.flac") + "\n"
-
-
-def test_ctrl_c_ends_a_live_transcription_and_keeps_its_last_words() -> None:
-    """Audio up to 2.6 s: "six" ends 0.2 s before, so it is still behind the delay when Ctrl-C is pressed."""
-    process = start_cli("transcribe", "-", stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.write(raw_pcm("room.mp3")[: 2 * int(2.6 * 16000)])
-    process.stdin.flush()
-    early = wait_for(process, b"zero")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert (early + out).decode() == "three zero six\n"
-    assert b"Traceback" not in err
-
-
-def test_ctrl_c_while_a_long_file_is_transcribed(tmp_path: Path) -> None:
-    long = np.tile(read_audio(sample("serial-numbers.flac")), 60)
-    soundfile.write(tmp_path / "long.wav", long, 16000)
-    process = start_cli("transcribe", tmp_path / "long.wav", "--threads", 1)
-    early = wait_for(process, b"three")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    printed = (early + out).decode()
-    assert process.returncode == 130
-    assert printed.endswith("\n") and len(printed.split()) < 27 * 60
-    assert b"Traceback" not in err
-
-
-def test_ctrl_c_leaves_no_half_written_file(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "long.wav", np.tile(read_audio(sample("serial-numbers.flac")), 60), 16000)
-    (tmp_path / "out.txt").write_text("before")
-    process = start_cli(
-        "transcribe", tmp_path / "long.wav", "--threads", 1, "-o", tmp_path / "out.txt", "--progress"
-    )
-    assert process.stderr is not None
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    if process.returncode == 130:  # else it was done before the signal came
-        assert (tmp_path / "out.txt").read_text() == "before"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["long.wav", "out.txt"]
-
-
-def test_the_first_ctrl_c_lets_a_block_finish_and_the_second_does_not() -> None:
-    seen = []
-    with Interruptible() as interruptible:
-        for block in interruptible.blocks(range(5)):
-            if block == 1:
-                signal.raise_signal(signal.SIGINT)
-            seen.append(block)
-        assert seen == [0, 1] and interruptible.interrupted
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):  # the usual behaviour is back
-        signal.raise_signal(signal.SIGINT)
-
-
-def test_ctrl_c_while_waiting_for_input_takes_effect_at_once() -> None:
-    def silent_microphone():
-        yield 0
-        signal.raise_signal(signal.SIGINT)
-        yield 1
-
-    with Interruptible() as interruptible:
-        assert list(interruptible.blocks(silent_microphone())) == [0]
-        assert interruptible.interrupted
-
-
-def test_a_reader_that_goes_away_is_no_error() -> None:
-    process = start_cli("transcribe", *["samples/pin.ogg"] * 30)
-    wait_for(process, b"==>")
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.close()
-    err = process.stderr.read()
-    assert process.wait(timeout=60) == 0
-    assert err == b""
 
 
 # --- formats

@@ -10,8 +10,8 @@ from front_door import run_cli
 
 import voxtral_edge as ve
 from voxtral_edge.cli.doctor import MARGIN, predict
-from voxtral_edge.engine import find_package, read_manifest
 from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
+from voxtral_edge.package_folder import find_package, read_manifest
 from voxtral_edge.step_cost import StepCost, cost_of_full_model, cost_of_manifest
 
 # The published model (specification §1.2): linear parameters, and what always stays float32.

@@ -10,9 +10,10 @@ from front_door import run_cli, sample, tiny_engine
 
 import voxtral_edge as ve
 from voxtral_edge.audio import read_audio
-from voxtral_edge.endpoint import CaptionBuilder, Endpointer, EndpointRule, LevelMeter
+from voxtral_edge.endpoint import Endpointer, EndpointRule, LevelMeter
 from voxtral_edge.formats import to_srt, to_vtt
 from voxtral_edge.results import SegmentLimits, Transcript, segments_from_words
+from voxtral_edge.segments import SegmentBuilder
 
 TOKEN = 1280
 NOISE = np.random.default_rng(1).normal(0, 0.2, TOKEN).astype(np.float32)
@@ -88,12 +89,23 @@ def test_meter_does_not_depend_on_the_pieces_nor_the_type() -> None:
 def test_captions_word_by_word_are_the_segments_of_the_whole() -> None:
     events: list[object] = []
     transcript = tiny_engine().transcribe(sample("serial-numbers.flac"), on_event=events.append)
-    builder, captions = CaptionBuilder(), []
+    builder, captions = SegmentBuilder(), []
     for event in events:
         captions += builder.take([event])
-    captions += builder.end()
+    captions += builder.end_utterance()
     assert captions == transcript.segments
-    assert builder.end() == []
+    assert builder.end_utterance() == []
+
+
+def test_text_of_an_unfinished_word_waits_for_it() -> None:
+    """An utterance can end between a word's text and its time; languages without spaces keep their spelling."""
+    builder = SegmentBuilder()
+    first = ve.WordEvent("東京", 0.0, 0.5, 0.9, 0)
+    assert builder.take([ve.TextEvent("東京は", 0), first]) == []
+    assert [segment.text for segment in builder.end_utterance()] == ["東京"]
+    rest = [ve.WordEvent("は", 3.0, 3.2, 0.9, 1), ve.WordEvent("雨", 3.2, 3.4, 0.9, 2)]
+    builder.take([ve.TextEvent("雨", 2), *rest])
+    assert [segment.text for segment in builder.finish(4.0)] == ["は雨"]
 
 
 def words(text: str, seconds: float = 0.4) -> list[ve.WordEvent]:
@@ -101,8 +113,8 @@ def words(text: str, seconds: float = 0.4) -> list[ve.WordEvent]:
 
 
 def captions_of(text: str, limits: SegmentLimits, seconds: float = 0.4) -> list[str]:
-    builder = CaptionBuilder(limits)
-    found = builder.take([ve.TextEvent(text, 0), *words(text, seconds)]) + builder.end()
+    builder = SegmentBuilder(limits)
+    found = builder.take([ve.TextEvent(text, 0), *words(text, seconds)]) + builder.end_utterance()
     return [segment.text for segment in found]
 
 
@@ -120,9 +132,9 @@ def test_limits_of_lines_seconds_and_sentences() -> None:
 
 
 def test_a_split_ends_a_caption() -> None:
-    builder = CaptionBuilder()
+    builder = SegmentBuilder()
     builder.split_at(0.9)
-    found = builder.take([ve.TextEvent("a b c d", 0), *words("a b c d")]) + builder.end()
+    found = builder.take([ve.TextEvent("a b c d", 0), *words("a b c d")]) + builder.end_utterance()
     assert [segment.text for segment in found] == ["a b", "c d"]
 
 

@@ -16,9 +16,9 @@ from server_testing import pcm16
 from voxtral_edge.errors import AudioFormatError
 from voxtral_edge.events import SegmentEvent, TextEvent, WordEvent
 from voxtral_edge.results import Word, segments_from_words
+from voxtral_edge.segments import SegmentBuilder
 from voxtral_edge.server.lane import FLUSH_GRACE_S, Lane, Mark, Step
 from voxtral_edge.server.pcm import ENCODINGS, PcmDecoder
-from voxtral_edge.server.segments import SegmentBuilder
 from voxtral_edge.server.session import Update
 from voxtral_edge.server.turns import Turn, TurnDetector
 
@@ -210,7 +210,9 @@ def test_segments_are_those_of_the_whole(sizes: list[int], data: Any) -> None:
         )
         due = [mark for mark in marks if mark <= batch[-1].end + 0.02]
         marks = marks[len(due) :]
-        found += builder.add(transcript.text[said:end], batch, [SegmentEvent(mark) for mark in due])
+        found += builder.take(
+            [TextEvent(transcript.text[said:end], 0), *batch, *(SegmentEvent(mark) for mark in due)]
+        )
         at, said = at + size, end
     found += builder.finish(transcript.duration_s)
     plain = [Word(w.text, w.start, w.end, w.probability) for w in words]

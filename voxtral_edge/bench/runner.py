@@ -17,17 +17,10 @@ from voxtral_edge.bench.live import LiveRun, run_live
 from voxtral_edge.bench.sensors import Sensors, SensorTrace
 from voxtral_edge.bench.speech import Feed
 from voxtral_edge.bench.streams import StreamsRun, run_streams
-from voxtral_edge.engine import (
-    DEFAULT_DELAY_MS,
-    TOKEN_MS,
-    Engine,
-    delay_tokens,
-    find_package,
-    load,
-    read_manifest,
-)
+from voxtral_edge.engine import DEFAULT_DELAY_MS, TOKEN_MS, Engine, delay_tokens, load
 from voxtral_edge.errors import UsageError
 from voxtral_edge.machine import memory_bytes
+from voxtral_edge.package_folder import find_package, read_manifest
 from voxtral_edge.packed_cache import cache_files, cache_folder
 from voxtral_edge.stream import Stream
 

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from voxtral_edge._native import native_module
-from voxtral_edge.engine import bundled_models, find_package, load, read_manifest
+from voxtral_edge.engine import load
 from voxtral_edge.errors import UsageError, VoxtralEdgeError
 from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
+from voxtral_edge.package_folder import bundled_models, find_package, read_manifest
 from voxtral_edge.step_cost import StepCost, cost_of_full_model, cost_of_manifest
 
 PRECISIONS = ("int4", "int8")

@@ -6,23 +6,19 @@
   ssh board arecord -q -f S16_LE -r 16000 | voxtral-edge listen --input -
 
 On a terminal, text grows in place above a line with level, lag (audio that waits) and time per 80 ms step;
-anywhere else, one caption per line. Ctrl-C ends: the last words are still written. A second Ctrl-C ends at
-once.
+anywhere else, one caption per line. Ctrl-C or SIGTERM ends: the last words are still written. A second one
+ends at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
 
 from voxtral_edge.cli import model_options, speaker_options
-from voxtral_edge.cli.main import EXIT_DONE, EXIT_INTERRUPTED
+from voxtral_edge.cli.interrupt import Interruptible
+from voxtral_edge.cli.main import EXIT_DONE
 from voxtral_edge.endpoint import DEFAULT_RULES, EndpointRule
 from voxtral_edge.engine import delay_tokens
 from voxtral_edge.errors import UsageError
@@ -139,16 +135,19 @@ def run(args: argparse.Namespace) -> int:
     title = f"{engine.name} · delay {args.delay_ms} ms · {listener.name}"
     display = _display(args, title)
     summary = Summary()
-    with _soft_end(listener) as pressed:
+    with Interruptible(on_first=listener.stop) as interruptible:
+        told = False
         try:
             for step in listener.steps():
                 summary.take(step)
                 display.show(step)
-                if pressed.pop("ending", False):
+                if interruptible.interrupted and not told:
+                    told = True
                     display.ending()
         finally:
             display.close(summary.text())
-    return EXIT_INTERRUPTED if pressed.get("ctrl_c") and args.input not in (None, "-") else EXIT_DONE
+    # A microphone is meant to be ended by a signal, a recording is not.
+    return EXIT_DONE if args.input in (None, "-") else interruptible.exit_code
 
 
 def _display(args: argparse.Namespace, title: str) -> Screen | Lines:
@@ -169,27 +168,6 @@ def _source(args: argparse.Namespace) -> Source:
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe headerless samples into it or name a file")
     return PipeSource(sys.stdin.buffer)
-
-
-@contextmanager
-def _soft_end(listener: Listener) -> Iterator[dict[str, Any]]:
-    """The first Ctrl-C, or SIGTERM, ends the session softly; the second Ctrl-C at once."""
-    pressed: dict[str, Any] = {}
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            if pressed.get("ctrl_c"):
-                raise KeyboardInterrupt
-            pressed["ctrl_c"] = True
-        pressed["ending"] = True
-        listener.stop()
-
-    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield pressed
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _list_devices() -> int:

@@ -1,6 +1,6 @@
 """`voxtral-edge`: finds the subcommand, runs it, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 a typed error (one line on stderr), 2 wrong usage, 130 interrupted by Ctrl-C.
+Exit codes: 0 done, 1 a typed error (one line on stderr), 2 wrong usage, 130 ended by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations

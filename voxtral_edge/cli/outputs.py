@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, TextIO
 from voxtral_edge import formats
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.events import Event, TextEvent, event_to_dict
+from voxtral_edge.files import write_whole
 from voxtral_edge.results import MAX_LINE_CHARACTERS, Transcript
 
 FORMATS = ("txt", "srt", "vtt", "json", "jsonl")
@@ -62,51 +62,6 @@ def plan_jobs(sources: Sequence[str], output: str | None, file_format: str, word
     return [
         Job(source, path) for source, path in zip(sources, _names(sources, target, file_format), strict=True)
     ]
-
-
-def check_writable(path: Path) -> None:
-    """DeviceError if `write_whole(path, …)` would fail: better now than after an hour of transcribing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = _temporary_beside(path)
-        os.close(handle)
-        os.unlink(temporary)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes `text` so that a reader, or a crash, sees the old file or the new one and never half of one."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, text)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-    handle, temporary = _temporary_beside(path)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _temporary_beside(path: Path) -> tuple[int, str]:
-    return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
-
-
-def _cannot_write(path: Path, error: OSError) -> DeviceError:
-    return DeviceError(
-        f"{path}: cannot be written ({error.strerror}); check the folder, or choose another with -o"
-    )
 
 
 class Sink:
@@ -237,10 +192,3 @@ def _names(sources: Sequence[str], folder: Path, file_format: str) -> list[Path]
                 f"two inputs would both be written to {folder / name}; transcribe them into two folders"
             )
     return [folder / name for name in names]
-
-
-def _umask() -> int:
-    """The process's umask; it can only be read by setting it."""
-    value = os.umask(0o022)
-    os.umask(value)
-    return value

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voxtral_edge.cli.outputs import Job, write_whole
+from voxtral_edge.cli.outputs import Job
 from voxtral_edge.errors import UsageError
 from voxtral_edge.events import SpeakerEvent
+from voxtral_edge.files import write_whole
 
 if TYPE_CHECKING:
     from voxtral_edge.diarize import OnlineDiarizer, OnnxEmbedder, Voiceprints

@@ -5,8 +5,8 @@
   arecord -q -f S16_LE -r 16000 -c 1 | voxtral-edge transcribe -     live, from a microphone
 
 Files: wav, flac, ogg, mp3; any sample rate from 8 to 192 kHz, 1 to 32 channels. Standard input: 16-bit
-little-endian mono samples at 16 kHz without a header. Ctrl-C ends a live transcription and still prints what
-was heard.
+little-endian mono samples at 16 kHz without a header. Ctrl-C or SIGTERM ends a live transcription and still
+prints what was heard; a second one ends it at once.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from typing import Any
 from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile, PcmArray, PcmPipe
 from voxtral_edge.cli import model_options, speaker_options
 from voxtral_edge.cli.interrupt import Interruptible
-from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
-from voxtral_edge.cli.outputs import FORMATS, STDIN, Job, Sink, check_writable, plan_jobs
+from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR
+from voxtral_edge.cli.outputs import FORMATS, STDIN, Job, Sink, plan_jobs
 from voxtral_edge.cli.progress import LONG_AUDIO_SECONDS, Progress
 from voxtral_edge.cli.speaker_options import SpeakerOptions
-from voxtral_edge.engine import Engine, TranscriptBuilder, delay_tokens
+from voxtral_edge.engine import Engine, delay_tokens
 from voxtral_edge.errors import AudioFormatError, UsageError
+from voxtral_edge.files import check_writable
 from voxtral_edge.hotwords import Hotwords, read_hotwords_option
 from voxtral_edge.results import MAX_LINE_CHARACTERS, MAX_SEGMENT_LINES, MAX_SEGMENT_SECONDS, SegmentLimits
+from voxtral_edge.transcript_builder import TranscriptBuilder
 
 Source = AudioFile | PcmPipe
 
@@ -105,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
             job, args.format, args.words, len(jobs) > 1, about, whole=telling is not None, width=args.max_line
         )
         try:
-            document, interrupted = _transcribe(engine, job, sink, args, hotwords, telling)
+            document, exit_code = _transcribe(engine, job, sink, args, hotwords, telling)
         except AudioFormatError as error:
             if len(jobs) == 1:
                 raise
@@ -114,9 +116,9 @@ def run(args: argparse.Namespace) -> int:
             continue
         if document is not None:
             documents.append(document)
-        if interrupted:
+        if exit_code:
             _print_documents(documents)
-            return EXIT_INTERRUPTED
+            return exit_code
     _print_documents(documents)
     return EXIT_ERROR if failed else EXIT_DONE
 
@@ -128,9 +130,9 @@ def _transcribe(
     args: argparse.Namespace,
     hotwords: Hotwords,
     telling: SpeakerOptions | None,
-) -> tuple[dict[str, Any] | None, bool]:
-    """Transcribes one job. Returns the JSON document if the caller must print it, and whether Ctrl-C was
-    pressed."""
+) -> tuple[dict[str, Any] | None, int]:
+    """Transcribes one job. Returns the JSON document if the caller must print it, and the exit code of a signal, or
+    0."""
     source = _source(job)
     builder = TranscriptBuilder(SegmentLimits(line_characters=args.max_line, seconds=args.max_segment))
     blocks: Iterator[PcmArray] = source.blocks()
@@ -164,13 +166,13 @@ def _transcribe(
         transcript = builder.build(stream, samples / SAMPLE_RATE_HZ, source.warnings)
         if interruptible.interrupted and job.output is not None and job.source != STDIN:
             _complain("warning", f"{job.label}: interrupted; {job.output} is not written")
-            return None, True
+            return None, interruptible.exit_code
         document = sink.finish(transcript)
         if telling is not None:
             telling.write_rttm(job, transcript.turns)
         for warning in source.warnings:
             _complain("warning", warning)
-        return document, interruptible.interrupted
+        return document, interruptible.exit_code
 
 
 def _source(job: Job) -> Source:

@@ -41,6 +41,6 @@ def _print(check: Check) -> None:
 
 def _directory(name: str) -> str:
     """A bundled model's folder for its name; anything else is taken as a path, and judged by the checks."""
-    from voxtral_edge.engine import bundled_models, find_package
+    from voxtral_edge.package_folder import bundled_models, find_package
 
     return str(find_package(name)) if name in bundled_models() else name

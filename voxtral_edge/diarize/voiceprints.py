@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral_edge.audio import PathLike, PcmArray, as_pcm, read_audio
-from voxtral_edge.cli.outputs import write_whole
 from voxtral_edge.diarize.clustering import Voice
 from voxtral_edge.diarize.embedder import SpeakerEmbedder
 from voxtral_edge.diarize.segments import Segmenter
 from voxtral_edge.errors import ModelFormatError, UsageError
+from voxtral_edge.files import write_whole
 
 FORMAT = "voxtral-edge-voiceprints"
 FORMAT_VERSION = 1

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from voxtral_edge.endpoint import DEFAULT_RULES, CaptionBuilder, Endpointer, EndpointRule
+from voxtral_edge.endpoint import DEFAULT_RULES, Endpointer, EndpointRule
 from voxtral_edge.errors import OverrunError
 from voxtral_edge.events import FinalEvent
 from voxtral_edge.listen.capture import TOKEN_SAMPLES, Backlog, Capture
 from voxtral_edge.listen.live_events import CaptionEvent, GapEvent, ListenEvent
 from voxtral_edge.listen.sources import open_source
 from voxtral_edge.results import SUBTITLE_LIMITS, Segment, SegmentLimits
+from voxtral_edge.segments import SegmentBuilder
 
 if TYPE_CHECKING:
     from voxtral_edge.engine import Engine
@@ -85,7 +86,7 @@ class Listener:
         self._capture = Capture(open_source(source), backlog or Backlog())
         self.name = self._capture.source.name
         self._endpointer = Endpointer(delay_ms / 1000, rules, use_energy)
-        self._captions = CaptionBuilder(limits)
+        self._captions = SegmentBuilder(limits)
         self._stopping = threading.Event()
         self._step_ms = 0.0
 
@@ -162,7 +163,7 @@ class Listener:
         events: list[ListenEvent] = [self._capture.time_map.moved(event) for event in decoded]
         complete = self._captions.take(events)
         if over:
-            complete += self._captions.end()
+            complete += self._captions.end_utterance()
         return events + [_caption(segment) for segment in complete]
 
     def _take_gaps(self) -> list[GapEvent]:

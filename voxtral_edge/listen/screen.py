@@ -218,8 +218,9 @@ class Screen:
         return lines
 
     def ending(self) -> None:
-        """Ctrl-C was pressed; the rest is being decoded."""
+        """Ctrl-C was pressed; the rest is being decoded. A second one ends the process: the cursor is back before."""
         self._view.ending = True
+        self._out.write("\x1b[?25h")
         self._draw()
 
     def close(self, summary: str = "") -> None:

@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING
 
 from voxtral_edge.audio import SAMPLE_RATE_HZ
-from voxtral_edge.engine import DEFAULT_DELAY_MS, Engine, delay_tokens, read_manifest
+from voxtral_edge.engine import DEFAULT_DELAY_MS, Engine, delay_tokens
 from voxtral_edge.hotwords import Hotwords
+from voxtral_edge.package_folder import read_manifest
 from voxtral_edge.server.limits import Limits
 from voxtral_edge.server.metrics import Metrics
 from voxtral_edge.server.patience import within

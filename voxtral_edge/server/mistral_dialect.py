@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import Any
 
 from voxtral_edge.engine import TOKEN_MS, delay_tokens
+from voxtral_edge.events import TextEvent
 from voxtral_edge.results import Segment
+from voxtral_edge.segments import SegmentBuilder
 from voxtral_edge.server.connection import Connection, DialectError, decode_audio
 from voxtral_edge.server.hub import Hub
 from voxtral_edge.server.mistral_session import MistralSettings, updated
-from voxtral_edge.server.segments import SegmentBuilder
 from voxtral_edge.server.session import Session, Update
 from voxtral_edge.server.socket import JsonSocket
 from voxtral_edge.server.speakers import SpeakerTracker
@@ -98,7 +99,8 @@ class MistralConnection(Connection):
             await self.socket.send({"type": "transcription.text.delta", "text": update.text})
         if self._speakers is not None:
             update.words = await self._speakers.label(update)
-        segments = self._builder.add(update.text, update.words, update.marks)
+        text = TextEvent(update.text, update.generated_tokens)
+        segments = self._builder.take([text, *update.words, *update.marks])
         if update.finished:
             segments += self._builder.finish(update.heard_s)
         await self._send_extra(update)
