@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import voxtral_edge as ve
-from voxtral_edge.bench import memory
+from voxtral_edge.bench import environment, memory
 from voxtral_edge.bench.runner import BenchOptions, open_stream
 from voxtral_edge.bench.speech import Feed
 from voxtral_edge.package_folder import read_manifest
@@ -37,7 +37,7 @@ def main() -> int:
     step_ms, rss_mb, faults = [], [], []
     times = np.empty(per_segment)
     pieces = Feed(args.audio).pieces(audio["samples_per_token"])
-    begun = time.perf_counter()
+    begun, interference = time.perf_counter(), environment.Interference()
     with open_stream(engine, BenchOptions(model=args.model), manifest) as stream:
         for segment in range(segments):
             before = memory.page_faults()[0]
@@ -64,11 +64,17 @@ def main() -> int:
     )
     if args.json:
         result = {
+            "format": "voxtral-edge-soak",
+            "model": engine.info()["name"],
+            "threads": engine.info()["threads"],
+            "machine": environment.machine(),
+            "interference": interference.result(),
             "hours": hours,
             "step_ms": step_ms,
             "rss_mb": rss_mb,
             "minor_faults": faults,
             "slower": slower,
+            "growth_mb": growth_mb,
         }
         Path(args.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 1 if slower > 1.0 + args.allow_slower or growth_mb > args.allow_growth else 0
