@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
 from front_door import sample, sample_text, tiny_engine
 from numpy.typing import NDArray
-from server_testing import RunningServer, connected, mistral_utterance, pcm16, running_server
+from server_testing import WAIT_S, RunningServer, connected, mistral_utterance, pcm16, running_server
 
 from voxtral_edge.diarize import OnlineDiarizer
 
@@ -104,6 +107,74 @@ def test_diarized_json(
     assert [(s.text, s.start, s.end, s.speaker) for s in segments] == [
         (s.text, round(s.start, 3), round(s.end, 3), letters[s.speaker]) for s in expected.segments
     ]
+
+
+def wav_url(pcm: NDArray[np.int16]) -> str:
+    """A recording as OpenAI's clients send it."""
+    file = io.BytesIO()
+    soundfile.write(file, pcm, RATE_HZ, subtype="PCM_16", format="WAV")
+    return "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def test_known_speakers_are_named(
+    server: RunningServer, dialogue: NDArray[np.int16], expected: Any, tmp_path: Path
+) -> None:
+    """Both voices by name, with the official client; the next request knows nobody."""
+    soundfile.write(tmp_path / "a.wav", dialogue, RATE_HZ, subtype="PCM_16")
+    turn = 5 * RATE_HZ
+    ask = {"model": "tiny-en", "response_format": "diarized_json"}
+    create = openai_client(server).audio.transcriptions.create
+    answer = create(
+        file=tmp_path / "a.wav",
+        known_speaker_names=["customer", "agent"],
+        known_speaker_references=[wav_url(dialogue[turn : 2 * turn]), wav_url(dialogue[:turn])],
+        **ask,
+    )
+    names = {"S1": "agent", "S2": "customer"}
+    assert [(s.text, s.speaker) for s in answer.segments] == [
+        (s.text, names[s.speaker]) for s in expected.segments
+    ]
+    again = create(file=tmp_path / "a.wav", **ask)
+    assert {segment.speaker for segment in again.segments} == {"A", "B"}
+
+
+SHORT, SPEECH = wav_url(pcm16()[:8000]), wav_url(pcm16()[:64000])
+LONG = wav_url(np.tile(pcm16()[:64000], 9))
+NAMES, REFERENCES = "known_speaker_names", "known_speaker_references"
+
+
+@pytest.mark.parametrize(
+    ("names", "references", "more", "param"),
+    [
+        (["Ann", "Ben"], [SPEECH] * 2, {"response_format": "json"}, NAMES),
+        (["Ann", "Ben"], [SPEECH], {}, NAMES),
+        (["Ann", "Ann"], [SPEECH] * 2, {}, NAMES),
+        (["A", "Ben"], [SPEECH] * 2, {}, NAMES),
+        (["S1"], [SPEECH], {}, REFERENCES),
+        (["Ann"], ["http://a/b.wav"], {}, REFERENCES),
+        (["Ann"], ["data:audio/wav,x"], {}, REFERENCES),
+        (["Ann"], ["data:audio/wav;base64,!"], {}, REFERENCES),
+        (["Ann"], ["data:audio/wav;base64,AAAA"], {}, REFERENCES),
+        (["Ann"], ["data:audio/wav;base64,"], {}, REFERENCES),
+        (["Ann"], [SHORT], {}, REFERENCES),
+        (["Ann"], [LONG], {}, REFERENCES),
+        (list("abcde"), [SHORT] * 5, {}, None),
+        (["Ann"], ["data:" + "x" * (4 << 20)], {}, None),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_known_speakers_that_cannot_be_used(
+    server: RunningServer, names: list[str], references: list[str], more: dict[str, str], param: str | None
+) -> None:
+    form = {"model": "tiny-en", "response_format": "diarized_json", **more}
+    answer = httpx.post(
+        f"{server.http}/v1/audio/transcriptions",
+        data={**form, f"{NAMES}[]": names, f"{REFERENCES}[]": references},
+        files={"file": ("pin.ogg", sample("pin.ogg").read_bytes())},
+        timeout=WAIT_S,
+    )
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == param, answer.text
+    assert "/tmp" not in answer.text
 
 
 @pytest.mark.parametrize("size", [6400, 64000])

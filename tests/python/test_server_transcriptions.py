@@ -124,6 +124,7 @@ def post(
         ),
         ({"chunking_strategy": '{"type":"server_vad"}'}, "chunking_strategy", 400),
         ({"known_speaker_names[]": "Ann"}, "known_speaker_names", 400),
+        ({"keywords[]": "x" * 20000}, None, 400),
         ({"stream": "maybe"}, "stream", 400),
         ({"stream": "true", "response_format": "srt"}, "response_format", 400),
         ({"delay_ms": "481"}, "delay_ms", 400),

@@ -23,6 +23,7 @@ class Limits:
     upload_bytes: int = 100 * MIB  # one POST body
     form_fields: int = 32  # fields of one form
     field_bytes: int = 16 * KIB  # one form field that is not the file
+    reference_bytes: int = 4 * MIB  # one recording of a known speaker, in base64: 10 s of 96 kHz stereo
     header_s: float = 5.0  # from the TCP connection to the end of the request's headers
     upload_s: float = 120.0  # from there to the end of the body
     first_message_s: float = 10.0  # from the handshake to the client's first message

@@ -13,7 +13,7 @@ from voxtral_edge.results import Word
 from voxtral_edge.server.session import Update
 
 if TYPE_CHECKING:
-    from voxtral_edge.diarize import OnlineDiarizer, SpeakerEmbedder
+    from voxtral_edge.diarize import OnlineDiarizer, SpeakerEmbedder, Voiceprints
 
 
 class SpeakerTracker:
@@ -54,10 +54,10 @@ class SpeakerTracker:
 class FileSpeakers:
     """Labels the words of a whole file, with final speakers only. Its methods block."""
 
-    def __init__(self, embedder: SpeakerEmbedder) -> None:
+    def __init__(self, embedder: SpeakerEmbedder, known: Voiceprints | None = None) -> None:
         from voxtral_edge.diarize import OnlineDiarizer
 
-        self._diarizer: OnlineDiarizer = OnlineDiarizer(embedder=embedder)
+        self._diarizer: OnlineDiarizer = OnlineDiarizer(embedder=embedder, voiceprints=known)
         self._turns: list[SpeakerEvent] = []
 
     def feed(self, pcm: PcmArray) -> None:

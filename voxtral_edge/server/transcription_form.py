@@ -11,6 +11,7 @@ from voxtral_edge.engine import delay_tokens
 from voxtral_edge.errors import UsageError
 from voxtral_edge.server.errors import RequestError
 from voxtral_edge.server.hub import Hub
+from voxtral_edge.server.known_speakers import NAMES, REFERENCES, pair_known_speakers
 
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json", "diarized_json")
 _STREAM_FORMATS = ("json", "text", "diarized_json")
@@ -22,8 +23,6 @@ _WITHOUT_EFFECT = {
     "prompt": "the model takes no prompt",
     "languages": "the model finds the language itself",
     "include": "log probabilities of tokens are not available; verbose_json has a probability per word",
-    "known_speaker_names": "voices cannot be enrolled over this interface",
-    "known_speaker_references": "voices cannot be enrolled over this interface",
 }
 
 
@@ -40,6 +39,7 @@ class TranscriptionRequest:
     language: str | None
     delay_tokens: int
     keywords: tuple[str, ...]
+    known_speakers: tuple[tuple[str, str], ...]  # (name, data URL of a recording)
 
 
 def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
@@ -70,6 +70,9 @@ def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
         raise RequestError(400, "language must be a code such as en", param="language")
     tokens = _delay(fields.text("delay_ms"), hub)
     keywords = tuple(word for word in fields.all("keywords") if word)
+    known = pair_known_speakers(fields.all(NAMES), fields.all(REFERENCES))
+    if known and response_format != "diarized_json":
+        raise RequestError(400, f"{NAMES} needs response_format=diarized_json", param=NAMES)
     fields.refuse_rest()
     return TranscriptionRequest(
         file=file,
@@ -80,6 +83,7 @@ def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
         language=language or None,
         delay_tokens=tokens,
         keywords=keywords,
+        known_speakers=known,
     )
 
 

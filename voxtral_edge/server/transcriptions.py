@@ -20,9 +20,10 @@ from voxtral_edge.results import Transcript, Word, segments_from_words
 from voxtral_edge.server.errors import RequestError, error_response
 from voxtral_edge.server.event_stream import EventStream
 from voxtral_edge.server.hub import BusyError, Hub
+from voxtral_edge.server.known_speakers import enrol_known_speakers
 from voxtral_edge.server.session import Session, Update
 from voxtral_edge.server.speakers import FileSpeakers
-from voxtral_edge.server.transcription_form import read_form
+from voxtral_edge.server.transcription_form import TranscriptionRequest, read_form
 from voxtral_edge.server.transcription_formats import respond, speaker_segments, token_usage
 from voxtral_edge.server.upload import UploadedAudio, read_multipart, store
 
@@ -69,7 +70,7 @@ async def _serve(request: Request, hub: Hub) -> Response:
         path = await run_in_threadpool(store, asked.file, stack)
         file = await run_in_threadpool(UploadedAudio, path, asked.file.filename or "file")
         stack.callback(file.close)
-        speakers = await _speakers(hub) if asked.response_format == "diarized_json" else None
+        speakers = await _speakers(hub, asked)
         job = _Job(hub, session, file, speakers)
         if asked.stream:
             # The response runs after this function has returned; it closes everything when it ends.
@@ -158,11 +159,15 @@ class _SessionFailedError(Exception):
     """The scheduler gave the session up."""
 
 
-async def _speakers(hub: Hub) -> FileSpeakers:
+async def _speakers(hub: Hub, asked: TranscriptionRequest) -> FileSpeakers | None:
+    if asked.response_format != "diarized_json":
+        return None
     try:
-        return FileSpeakers(await hub.embedder())
+        embedder = await hub.embedder()
     except DeviceError as error:
         raise RequestError(400, str(error), param="response_format") from None
+    known = await run_in_threadpool(enrol_known_speakers, asked.known_speakers, embedder)
+    return FileSpeakers(embedder, known)
 
 
 async def _hotwords(hub: Hub, keywords: tuple[str, ...]) -> Hotwords:

@@ -22,6 +22,7 @@ from starlette.types import Message
 from voxtral_edge.audio import AudioFile
 from voxtral_edge.errors import AudioFormatError
 from voxtral_edge.server.errors import RequestError
+from voxtral_edge.server.known_speakers import MOST_KNOWN_SPEAKERS, REFERENCES
 from voxtral_edge.server.limits import Limits
 from voxtral_edge.server.patience import within
 
@@ -41,20 +42,30 @@ async def read_multipart(request: Request, limits: Limits) -> FormData:
         raise _too_large(limits)
     bounded = Request(request.scope, _Bounded(request, limits))
     try:
-        parser = MultiPartParser(
-            bounded.headers,
-            bounded.stream(),
-            max_files=1,
-            max_fields=limits.form_fields,
-            max_part_size=limits.field_bytes,
-        )
-        return await parser.parse()
+        return await _Parser(bounded, limits).parse()
     except MultiPartException as error:
         raise RequestError(400, f"the form cannot be read: {error.message}") from None
     except HTTPException as error:
         raise RequestError(error.status_code, error.detail) from None
     except (KeyError, UnicodeDecodeError):
         raise RequestError(400, "the form cannot be read: a part or its boundary is malformed") from None
+
+
+class _Parser(MultiPartParser):
+    """Recordings of known speakers are the only long fields, and there are few."""
+
+    def __init__(self, request: Request, limits: Limits) -> None:
+        super().__init__(request.headers, request.stream(), max_files=1, max_fields=limits.form_fields)
+        self._limits = limits
+        self._references = 0
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        reference = self._current_part.field_name.removesuffix("[]") == REFERENCES
+        self.max_part_size = self._limits.reference_bytes if reference else self._limits.field_bytes
+        self._references += reference
+        if self._references > MOST_KNOWN_SPEAKERS:
+            raise MultiPartException(f"at most {MOST_KNOWN_SPEAKERS} speakers can be known")
 
 
 class _Bounded:
