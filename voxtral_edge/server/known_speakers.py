@@ -8,8 +8,9 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile, PcmArray
+from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile
 from voxtral_edge.errors import AudioFormatError, UsageError
 from voxtral_edge.server.errors import RequestError
 
@@ -67,8 +68,8 @@ def _decode(name: str, url: str) -> bytes:
         raise RequestError(400, words, param=REFERENCES) from None
 
 
-def _read(name: str, data: bytes) -> PcmArray:
-    blocks: list[PcmArray] = []
+def _read(name: str, data: bytes) -> NDArray[np.float32]:
+    blocks: list[NDArray[np.float32]] = []
     try:
         with tempfile.NamedTemporaryFile(prefix="voxtral-edge-") as file:
             file.write(data)
