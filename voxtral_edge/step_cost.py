@@ -1,9 +1,9 @@
-"""What one 80 ms step of a model must read from memory: the floor under its time on any device.
+"""What one 80 ms step of a model must read from memory and multiply: the least it takes on any device.
 
-Per step every weight is read once (one decoder position, one token's worth of encoder frames), and with them
-the attention state (the keys and values of the past). Small devices are bound by these reads, so bytes /
-bandwidth is the least a step can take; arithmetic, attention and synchronisation come on top. All figures
-follow from the model's dimensions and the package format.
+Per step every weight is read once and multiplied with one row of activations (decoder, head, adapter) or with
+the frames of a token (encoder). The attention state (the keys and values of the past) is read, too. Reading and
+multiplying overlap, so each part of the model takes the longer of the two; attention's arithmetic,
+synchronisation and the rest come on top. All figures follow from the model's dimensions and the package format.
 """
 
 from __future__ import annotations
@@ -18,38 +18,93 @@ F16_BYTES, F32_BYTES = 2, 4
 ENCODER_KV_BYTES, DECODER_KV_BYTES = F32_BYTES, F16_BYTES
 
 
+# Multiply-adds per second by (bits of the weights, activation rows).
+ProductRates = Mapping[tuple[int, int], float]
+
+
+@dataclass(frozen=True)
+class StepPart:
+    """The weights that are multiplied alike: with `rows` rows, stored with `bits` bits (4, 8; 0: float, whose
+    products are not counted).
+
+    bytes          read per step, scales included
+    multiply_adds  per step
+    """
+
+    rows: int
+    bits: int
+    bytes: int
+    multiply_adds: int
+
+
 @dataclass(frozen=True)
 class StepCost:
-    """Bytes read per step.
+    """Bytes read and products per step.
 
     weight_bytes    every weight that takes part, once
     kv_bytes        attention state when the windows are full (at the start of a stream it is nearly nothing)
     step_ms         audio per step, milliseconds
     window_seconds  audio after which the decoder's window is full
+    parts           the weights by how they are multiplied; their bytes add up to weight_bytes
     """
 
     weight_bytes: int
     kv_bytes: int
     step_ms: float
     window_seconds: float
+    parts: tuple[StepPart, ...] = ()
 
     def floor_ms(self, read_gbps: float, full_window: bool) -> float:
         """The least milliseconds a step takes at `read_gbps` (10^9 bytes per second) of memory reads."""
         read = self.weight_bytes + (self.kv_bytes if full_window else 0)
         return read / (read_gbps * 1e6)
 
+    def compute_ms(self, rates: ProductRates) -> float:
+        """The least milliseconds that the int4 and int8 products of a step take."""
+        return sum(1e3 * part.multiply_adds / rates[part.bits, part.rows] for part in self.parts if part.bits)
+
+    def predicted_ms(self, read_gbps: float, rates: ProductRates, full_window: bool) -> float:
+        """The least milliseconds a step takes where every part takes the longer of its reads and its products."""
+        beyond = sum(
+            max(0.0, 1e3 * part.multiply_adds / rates[part.bits, part.rows] - part.bytes / (read_gbps * 1e6))
+            for part in self.parts
+            if part.bits
+        )
+        return self.floor_ms(read_gbps, full_window) + beyond
+
 
 def cost_of_manifest(manifest: Mapping[str, Any]) -> StepCost:
     """The cost of a package, from its manifest: tensors that no graph uses (the delay MLPs, run once per
     stream) are not read per step."""
-    weights = sum(int(entry["bytes"]) for entry in manifest["tensors"].values() if entry["graphs"])
+    parts = _parts(manifest)
+    weights = sum(part.bytes for part in parts)
     config, audio = manifest["config"], manifest["audio"]
     encoder, decoder = config["encoder"], config["decoder"]
     per_frame = 2 * encoder["layers"] * encoder["kv_heads"] * encoder["head_dim"] * ENCODER_KV_BYTES
     per_token = 2 * decoder["layers"] * decoder["kv_heads"] * decoder["head_dim"] * DECODER_KV_BYTES
     kv = per_frame * encoder["window_frames"] + per_token * decoder["window_tokens"]
     step_s = audio["samples_per_token"] / audio["sample_rate_hz"]
-    return StepCost(weights, kv, 1000 * step_s, decoder["window_tokens"] * step_s)
+    return StepCost(weights, kv, 1000 * step_s, decoder["window_tokens"] * step_s, parts)
+
+
+def _parts(manifest: Mapping[str, Any]) -> tuple[StepPart, ...]:
+    tensors: Mapping[str, Any] = manifest["tensors"]
+    frames = int(manifest["config"]["adapter"]["frames_per_token"])
+    quantizations = {name: e["quantization"] for name, e in tensors.items() if e.get("quantization")}
+    weight_of_scales = {q["scales"]: name for name, q in quantizations.items()}
+    sums: dict[tuple[int, int], list[int]] = {}
+    for name, entry in tensors.items():
+        if not entry["graphs"]:
+            continue
+        rows = frames if name.startswith("encoder.") else 1
+        quantization = quantizations.get(weight_of_scales.get(name, name))
+        total = sums.setdefault((rows, quantization["bits"] if quantization else 0), [0, 0])
+        total[0] += int(entry["bytes"])
+        if name in quantizations:
+            total[1] += rows * quantization["rows"] * quantization["columns"]
+    return tuple(
+        StepPart(rows, bits, size, products) for (rows, bits), (size, products) in sorted(sums.items())
+    )
 
 
 def cost_of_full_model(precision: str) -> StepCost:

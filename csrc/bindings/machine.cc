@@ -4,8 +4,10 @@
 #include <pybind11/stl.h>
 
 #include "base/cpu_features.h"
+#include "base/error.h"
 #include "bindings/bindings.h"
 #include "kernels/integer_peak.h"
+#include "kernels/product_rate.h"
 #include "kernels/registry.h"
 
 namespace voxtral_edge {
@@ -49,6 +51,15 @@ void bind_machine(py::module_& module) {
       },
       py::arg("threads"), py::call_guard<py::gil_scoped_release>(),
       "int8 multiply-adds per second of the active kernels' instructions, on registers: best of several passes.");
+  module.def(
+      "measure_product_rate",
+      [](std::size_t bits, std::size_t rows, std::size_t threads) {
+        if (bits != 4 && bits != 8) throw Error(ErrorCode::usage, "bits: must be 4 or 8");
+        ThreadPool pool(threads);
+        return measure_product_rate(active_kernels(), pool, bits == 4 ? WeightType::q4 : WeightType::q8, rows);
+      },
+      py::arg("bits"), py::arg("rows"), py::arg("threads"), py::call_guard<py::gil_scoped_release>(),
+      "Multiply-adds per second of int4 or int8 products whose weights lie in the cores' caches.");
 }
 
 }  // namespace voxtral_edge
