@@ -14,6 +14,7 @@ from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, AudioFile, PathLik
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.events import Event
 from voxtral_edge.hotwords import Hotwords, parse_hotwords
+from voxtral_edge.machine import obtainable_memory_bytes
 from voxtral_edge.package_folder import find_package, read_manifest
 from voxtral_edge.packed_cache import cache_folder
 from voxtral_edge.results import SUBTITLE_LIMITS, SegmentLimits, Transcript
@@ -32,6 +33,11 @@ TOKEN_MS = 80
 VALID_DELAYS_MS = (*range(80, 1201, TOKEN_MS), 2400)
 DEFAULT_DELAY_MS = 480
 MOST_GAIN_DB = 60
+
+_SHORT_OF_MEMORY = (
+    "not enough memory: close other programs, raise the limit (ulimit -v, container, service), export the package "
+    "with a smaller --precision, or map the weights from disk with --cache-packed"
+)
 
 LoadProgress = Callable[[int, int], None]
 
@@ -78,16 +84,35 @@ def load(
     directory = find_package(name_or_dir)
     if engine == "native":
         cache = cache_folder(cache_packed)
-        core = native_module().NativeEngine(
-            str(directory),
-            threads=threads,
-            kv_cache=kv_cache,
-            on_progress=on_progress,
-            packed_cache_folder="" if cache is None else str(cache),
-        )
+        if cache is None:  # a mapped file may be larger than memory, only slow
+            _require_memory(directory)
+        try:
+            core = native_module().NativeEngine(
+                str(directory),
+                threads=threads,
+                kv_cache=kv_cache,
+                on_progress=on_progress,
+                packed_cache_folder="" if cache is None else str(cache),
+            )
+        except MemoryError as error:
+            raise DeviceError(f"{directory}: {_SHORT_OF_MEMORY}") from error
     else:
         core = _onnxruntime_engine(directory, threads)
     return Engine(core, directory, engine, defaults)
+
+
+def _require_memory(directory: Path) -> None:
+    """DeviceError if the weights cannot fit: without this, Linux would grant the memory and kill the process."""
+    try:
+        needed = (directory / "weights.bin").stat().st_size
+    except OSError:
+        return  # the engine says what is wrong with the package
+    obtainable = obtainable_memory_bytes()
+    if needed > obtainable:
+        raise DeviceError(
+            f"{directory}: the weights need {needed / 1e9:.2f} GB of memory and {obtainable / 1e9:.2f} GB can be "
+            f"had; {_SHORT_OF_MEMORY}"
+        )
 
 
 def _stream_defaults(break_pad_runs: bool, gain: float | str) -> dict[str, Any]:

@@ -90,15 +90,17 @@ def cost_of_manifest(manifest: Mapping[str, Any]) -> StepCost:
 def _parts(manifest: Mapping[str, Any]) -> tuple[StepPart, ...]:
     tensors: Mapping[str, Any] = manifest["tensors"]
     frames = int(manifest["config"]["adapter"]["frames_per_token"])
-    quantizations = {name: e["quantization"] for name, e in tensors.items() if e.get("quantization")}
+    quantizations: dict[str, dict[str, Any]] = {
+        name: entry["quantization"] for name, entry in tensors.items() if entry.get("quantization")
+    }
     weight_of_scales = {q["scales"]: name for name, q in quantizations.items()}
     sums: dict[tuple[int, int], list[int]] = {}
     for name, entry in tensors.items():
         if not entry["graphs"]:
             continue
         rows = frames if name.startswith("encoder.") else 1
-        quantization = quantizations.get(weight_of_scales.get(name, name))
-        total = sums.setdefault((rows, quantization["bits"] if quantization else 0), [0, 0])
+        quantization = quantizations.get(weight_of_scales.get(name, name), {})
+        total = sums.setdefault((rows, int(quantization.get("bits", 0))), [0, 0])
         total[0] += int(entry["bytes"])
         if name in quantizations:
             total[1] += rows * quantization["rows"] * quantization["columns"]

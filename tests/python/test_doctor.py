@@ -12,7 +12,7 @@ import voxtral_edge as ve
 from voxtral_edge.cli.doctor import MARGIN, predict
 from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
 from voxtral_edge.package_folder import find_package, read_manifest
-from voxtral_edge.step_cost import StepCost, cost_of_full_model, cost_of_manifest
+from voxtral_edge.step_cost import StepCost, StepPart, cost_of_full_model, cost_of_manifest
 
 # The published model (specification §1.2): linear parameters, and what always stays float32.
 LINEAR_PARAMETERS = 964_689_920 + 25_165_824 + 3_026_190_336 + 402_653_184
@@ -64,11 +64,59 @@ def test_floor_is_bytes_over_bandwidth() -> None:
 )
 def test_verdicts(read_gbps: float, memory: float, verdict: str, live: bool) -> None:
     cost = StepCost(weight_bytes=2_490_000_000, kv_bytes=1_070_000_000, step_ms=80.0, window_seconds=600.0)
-    prediction = predict("int4", cost, read_gbps, int(memory))
+    prediction = predict("int4", cost, read_gbps, int(memory), {})
+    assert "cores" not in prediction.verdict
     assert verdict in prediction.verdict
     assert prediction.live is live
     if live:
         assert prediction.full_ms * MARGIN <= 80
+
+
+def test_each_part_takes_the_longer_of_reads_and_products() -> None:
+    """Float weights, 1 GB with 1 row, of which the reads last longer, and 0.2 GB with 4 rows, bound by cores."""
+    parts = (
+        StepPart(1, 0, 100_000_000, 0),
+        StepPart(1, 4, 1_000_000_000, 2_000_000_000),
+        StepPart(4, 4, 200_000_000, 1_600_000_000),
+    )
+    cost = StepCost(1_300_000_000, 500_000_000, 80.0, 600.0, parts)
+    rates = {(4, 1): 40e9, (4, 4): 50e9}
+    assert cost.compute_ms(rates) == pytest.approx(50 + 32)
+    # At 10 GB/s: 10 ms of float weights, max(100, 50), max(20, 32); full windows read another 50 ms.
+    assert cost.predicted_ms(10.0, rates, False) == pytest.approx(10 + 100 + 32)
+    assert cost.predicted_ms(10.0, rates, True) == pytest.approx(10 + 100 + 32 + 50)
+    assert cost.predicted_ms(1e6, rates, False) == pytest.approx(cost.compute_ms(rates), rel=1e-3)
+
+
+def test_slow_cores_are_named_and_decide() -> None:
+    """Memory as fast as an Orin Nano Super's, and six cores that multiply slower than it reads."""
+    cost = cost_of_full_model("int4")
+    fast = {(4, 1): 1e15, (4, 4): 1e15}
+    slow = {(4, 1): 6 * 19e9, (4, 4): 6 * 23.5e9}
+    assert predict("int4", cost, 77.0, int(8e9), fast).live
+    prediction = predict("int4", cost, 77.0, int(8e9), slow)
+    assert not prediction.live and "the cores are the limit" in prediction.verdict
+    assert prediction.start_ms > 1.7 * prediction.reads_ms
+
+
+def test_products_follow_from_the_dimensions() -> None:
+    """The encoder's weights meet four frames, all others one row (7.3 G multiply-adds)."""
+    cost = cost_of_full_model("int4")
+    encoder = 964_689_920
+    assert sum(part.bytes for part in cost.parts) == cost.weight_bytes
+    assert {(part.bits, part.rows): part.multiply_adds for part in cost.parts if part.bits} == {
+        (4, 4): 4 * encoder,
+        (4, 1): LINEAR_PARAMETERS - encoder,
+    }
+    assert not any(part.bits for part in cost_of_full_model("fp16").parts)
+
+
+def test_the_cache_of_weights_is_shown(tmp_path: Path) -> None:
+    ve.load("tiny-en", threads=1, cache_packed=tmp_path)
+    code, out, _ = run_cli("doctor", "--megabytes", 32, env={"VOXTRAL_EDGE_CACHE_PACKED": str(tmp_path)})
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if "Packed cache" in line]
+    assert str(tmp_path) in line and "tiny-en (" in line and " on;" in line
 
 
 def test_json_is_complete_and_agrees_with_the_interface() -> None:
@@ -83,8 +131,12 @@ def test_json_is_complete_and_agrees_with_the_interface() -> None:
     assert [item["model"] for item in facts["predictions"]] == ["int4", "int8"]
     for item in facts["predictions"]:
         expected = item["weight_bytes_per_step"] / (facts["read_gbps"] * 1e6)
-        assert item["step_ms_start"] == pytest.approx(expected, rel=1e-4)
+        assert item["step_ms_reads"] == pytest.approx(expected, rel=1e-4)
+        reads, products = item["step_ms_reads"], item["step_ms_products"]
+        assert max(reads, products) - 2e-3 <= item["step_ms_start"] <= reads + products + 2e-3
         assert item["step_ms_full"] > item["step_ms_start"]
+    assert set(facts["product_gmacs"]) == {"int4 x 1", "int4 x 4", "int8 x 1", "int8 x 4"}
+    assert all(rate > 0 for rate in facts["product_gmacs"].values())
 
 
 def test_text_says_what_matters() -> None:

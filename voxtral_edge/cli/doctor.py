@@ -4,8 +4,9 @@
   voxtral-edge doctor -m PACKAGE_DIR   the same prediction for a package of yours
   voxtral-edge doctor --json           everything for programs
 
-The prediction is the time to read from memory what a step of 80 ms must read, at the speed measured here. No
-program can be faster; a real one needs more, so a margin is asked for.
+The prediction: each part of a step of 80 ms takes the longer of reading its weights from memory and multiplying
+with them, both at speeds measured here, the products with the engine's own kernels. A real step takes more, so
+a margin is asked for.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,12 +29,15 @@ from voxtral_edge.engine import load
 from voxtral_edge.errors import UsageError, VoxtralEdgeError
 from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
 from voxtral_edge.package_folder import bundled_models, find_package, read_manifest
-from voxtral_edge.step_cost import StepCost, cost_of_full_model, cost_of_manifest
+from voxtral_edge.packed_cache import cache_files, cache_folder, default_folder
+from voxtral_edge.step_cost import ProductRates, StepCost, cost_of_full_model, cost_of_manifest
 
 PRECISIONS = ("int4", "int8")
 # Kernels reach 85 to 98 % of the read bandwidth at one row; attention, quantising and synchronising come on
 # top.
 MARGIN = 1.3
+# From here on the verdict says that products take longer than reads.
+CORES_FROM = 1.1
 # Interpreter, audio buffers, scratch rows and the operating system's own needs.
 OTHER_MEMORY_BYTES = 500_000_000
 _LIBRARIES = ("numpy", "soundfile", "soxr", "onnxruntime", "onnx")
@@ -40,12 +45,19 @@ _LIBRARIES = ("numpy", "soundfile", "soxr", "onnxruntime", "onnx")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model would do on this machine. Times in milliseconds per step, sizes in bytes."""
+    """What a model would do on this machine. Times in milliseconds per step, sizes in bytes.
+
+    start_ms, full_ms  reads and products, at the start of a stream and with full attention windows
+    reads_ms           the reads alone, at the start
+    products_ms        the int4 and int8 products alone
+    """
 
     model: str
     cost: StepCost
     start_ms: float
     full_ms: float
+    reads_ms: float
+    products_ms: float
     memory_bytes: int
     verdict: str
     live: bool
@@ -78,11 +90,24 @@ def run(args: argparse.Namespace) -> int:
         costs = {package.name: cost_of_manifest(read_manifest(package))}
     else:
         costs = {precision: cost_of_full_model(precision) for precision in PRECISIONS}
-    predictions = [predict(name, cost, bandwidth, facts["memory_bytes"]) for name, cost in costs.items()]
+    rates = measure_rates(costs.values(), facts["threads"])
+    products = {f"int{bits} x {rows}": round(rate / 1e9, 1) for (bits, rows), rate in rates.items()}
+    predictions = [
+        predict(name, cost, bandwidth, facts["memory_bytes"], rates) for name, cost in costs.items()
+    ]
     if args.json:
-        print(json.dumps({**facts, "predictions": [_as_dict(item) for item in predictions]}, indent=2))
+        print(
+            json.dumps(
+                {**facts, "product_gmacs": products, "predictions": [_as_dict(item) for item in predictions]},
+                indent=2,
+            )
+        )
     else:
-        print("\n".join([*_facts_lines(facts), "", *_prediction_lines(predictions, bandwidth, args.model)]))
+        print(
+            "\n".join(
+                [*_facts_lines(facts), "", *_prediction_lines(predictions, bandwidth, products, args.model)]
+            )
+        )
     return 0 if facts["self_test"]["ok"] else 1
 
 
@@ -111,15 +136,29 @@ def gather_facts(threads: int | None, megabytes: int) -> dict[str, Any]:
         "read_gbps_one_thread": round(float(core.measure_read_bandwidth(1, megabytes)), 2),
         "disk_folder": str(Path.cwd()),
         "disk_free_bytes": free_disk_bytes(Path.cwd()),
+        "packed_cache": _packed_cache(),
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "bundled_models": bundled_models(),
         "self_test": _self_test(),
     }
 
 
-def predict(model: str, cost: StepCost, read_gbps: float, total_memory_bytes: int) -> Prediction:
-    """What a model of this cost would do at `read_gbps` with this much memory."""
-    start, full = cost.floor_ms(read_gbps, False), cost.floor_ms(read_gbps, True)
+def measure_rates(costs: Iterable[StepCost], threads: int) -> ProductRates:
+    """How fast this machine multiplies what the costs ask for; a tenth of a second each."""
+    core = native_module()
+    wanted = sorted({(part.bits, part.rows) for cost in costs for part in cost.parts if part.bits})
+    return {
+        (bits, rows): float(core.measure_product_rate(bits=bits, rows=rows, threads=threads))
+        for bits, rows in wanted
+    }
+
+
+def predict(
+    model: str, cost: StepCost, read_gbps: float, total_memory_bytes: int, rates: ProductRates
+) -> Prediction:
+    """What a model of this cost would do at `read_gbps` with this much memory and these products."""
+    start, full = (cost.predicted_ms(read_gbps, rates, window) for window in (False, True))
+    reads = cost.floor_ms(read_gbps, False)
     needed = cost.weight_bytes + cost.kv_bytes + OTHER_MEMORY_BYTES
     step = cost.step_ms
     live = False
@@ -128,12 +167,25 @@ def predict(model: str, cost: StepCost, read_gbps: float, total_memory_bytes: in
     elif full * MARGIN <= step:
         verdict, live = "keeps up live", True
     elif full <= step:
-        verdict = "borderline: live only if kernels come close to this floor"
+        verdict = "borderline: live only if kernels come close to these times"
     elif start <= step:
         verdict = f"falls behind within {cost.window_seconds / 60:.0f} min of live speech; recordings work"
     else:
         verdict = f"not live: at best {start / step:.1f}x slower than speech; recordings work"
-    return Prediction(model, cost, start, full, needed, verdict, live)
+    if start > CORES_FROM * reads:
+        verdict += "; the cores are the limit, not the memory"
+    return Prediction(model, cost, start, full, reads, cost.compute_ms(rates), needed, verdict, live)
+
+
+def _packed_cache() -> dict[str, Any]:
+    """Where permuted weights are kept, and the files there."""
+    folder = cache_folder(None)
+    files = cache_files(folder or default_folder())
+    return {
+        "on": folder is not None,
+        "folder": str(folder or default_folder()),
+        "files": [{"name": file.path.name, "package": file.package, "bytes": file.bytes} for file in files],
+    }
 
 
 def _self_test() -> dict[str, Any]:
@@ -177,6 +229,7 @@ def _facts_lines(facts: dict[str, Any]) -> list[str]:
             "Disk",
             f"{_gb(disk)} free here; exporting the 4B model takes {_gb(checkpoint + package)}: {enough}",
         ),
+        ("Packed cache", _packed_cache_line(facts["packed_cache"])),
         ("Libraries", ", ".join(f"{n} {v}" if v else f"{n} –" for n, v in facts["libraries"].items())),
         ("Self test", ("ok: " if facts["self_test"]["ok"] else "FAILED: ") + facts["self_test"]["detail"]),
     ]
@@ -184,23 +237,36 @@ def _facts_lines(facts: dict[str, Any]) -> list[str]:
     return [title, "", *(f"  {name:<14}{value}" for name, value in rows)]
 
 
-def _prediction_lines(predictions: list[Prediction], read_gbps: float, model: str | None) -> list[str]:
+def _packed_cache_line(cache: dict[str, Any]) -> str:
+    held = ", ".join(f"{file['package']} ({_gb(file['bytes'])})" for file in cache["files"]) or "empty"
+    return f"{'on' if cache['on'] else 'off without --cache-packed'}; {cache['folder']}: {held}"
+
+
+def _prediction_lines(
+    predictions: list[Prediction], read_gbps: float, products: dict[str, float], model: str | None
+) -> list[str]:
     cost = predictions[0].cost
     what = f"Package {model}" if model else "Voxtral Mini 4B Realtime"
+    rates = ", ".join(f"{rate:.0f} ({name})" for name, rate in products.items()) or "none counted"
     lines = [
-        f"{what}, predicted from memory reads at {read_gbps:.1f} GB/s (a step is {cost.step_ms:.0f} ms of "
-        "audio)",
+        f"{what}, predicted for steps of {cost.step_ms:.0f} ms of audio",
+        f"  memory reads  {read_gbps:.1f} GB/s",
+        f"  products      10^9 multiply-adds per second, precision x rows: {rates}",
         "",
-        f"  {'':<10}{'reads per step':>16}{'ms per step':>16}{'memory':>10}   verdict",
-        f"  {'':<10}{'start → full':>16}{'start → full':>16}{'':>10}",
+        f"  {'':<10}{'reads per step':>16}{'reads':>9}{'products':>10}{'both':>14}{'memory':>10}   verdict",
+        f"  {'':<10}{'start → full':>16}{'ms':>9}{'ms':>10}{'start → full':>14}",
     ]
     for item in predictions:
         reads = f"{_gb(item.cost.weight_bytes)} → {_gb(item.cost.weight_bytes + item.cost.kv_bytes, '')}"
         times = f"{_ms(item.start_ms)} → {_ms(item.full_ms)}"
-        lines.append(f"  {item.model:<10}{reads:>16}{times:>16}{_gb(item.memory_bytes):>10}   {item.verdict}")
+        lines.append(
+            f"  {item.model:<10}{reads:>16}{_ms(item.reads_ms):>9}{_ms(item.products_ms):>10}{times:>14}"
+            f"{_gb(item.memory_bytes):>10}   {item.verdict}"
+        )
     lines += [
         "",
         f"  start: fresh stream; full: attention window full, after {_minutes(cost.window_seconds)}.",
+        "  both: each part of the model takes the longer of its reads and its products.",
         f'  A floor, not a measurement: "keeps up live" wants it under {cost.step_ms / MARGIN:.0f} ms.',
     ]
     return lines
@@ -212,6 +278,8 @@ def _as_dict(item: Prediction) -> dict[str, Any]:
         "weight_bytes_per_step": item.cost.weight_bytes,
         "kv_bytes_full": item.cost.kv_bytes,
         "step_ms_available": item.cost.step_ms,
+        "step_ms_reads": round(item.reads_ms, 3),
+        "step_ms_products": round(item.products_ms, 3),
         "step_ms_start": round(item.start_ms, 3),
         "step_ms_full": round(item.full_ms, 3),
         "memory_bytes": item.memory_bytes,
