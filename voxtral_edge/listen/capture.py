@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from voxtral_edge.audio import SAMPLE_RATE_HZ
 from voxtral_edge.errors import OverrunError, UsageError
+from voxtral_edge.listen.clock_drift import ClockDrift
 from voxtral_edge.listen.live_events import GapEvent
 from voxtral_edge.listen.ring import PcmRing
 from voxtral_edge.listen.sources import Source
@@ -50,13 +52,16 @@ class Capture:
     """A source with its ring, resampler and backlog policy. Used by the decoding thread.
 
     time_map     where audio was dropped
+    drift        the source's clock against the system's, for sources that have a clock of their own
     gaps         dropped stretches not reported yet; the caller empties it
     """
 
-    def __init__(self, source: Source, backlog: Backlog) -> None:
+    def __init__(self, source: Source, backlog: Backlog, now: Callable[[], float] = time.monotonic) -> None:
         self.source = source
         self.backlog = backlog
         self.time_map = TimeMap()
+        self.drift = ClockDrift() if getattr(source, "live", False) else None
+        self._now = now
         self.gaps: list[GapEvent] = []
         room_s = backlog.limit_s + (_SKIP_SLACK_S if backlog.policy == "skip" else 0.0)
         self._ring = PcmRing(math.ceil(room_s * source.rate_hz))
@@ -82,6 +87,11 @@ class Capture:
         """Samples that did not fit into the ring, at the device's rate."""
         return self._ring.lost
 
+    def moved(self, event: Any) -> Any:
+        """An event of the model's at the time of the recording, by the system's clock."""
+        event = self.time_map.moved(event)
+        return event if self.drift is None else self.drift.moved(event)
+
     def start(self) -> None:
         """Starts the source."""
         self.source.start(self._ring)
@@ -97,6 +107,8 @@ class Capture:
         "keep"."""
         deadline = time.monotonic() + timeout_s
         while True:
+            if self.drift is not None:
+                self.drift.observe(self._ring.offered / self.source.rate_hz, self._now())
             ended = self.source.ended  # before looking: what is written afterwards is seen next time
             self._take(most_tokens)
             whole = min(len(self._pending) // TOKEN_SAMPLES, most_tokens) * TOKEN_SAMPLES

@@ -40,6 +40,8 @@ class Summary:
             parts.append(f"dropped {status.dropped_s:.2f} s")
         if status.overruns:
             parts.append(f"{status.overruns} device overruns")
+        if status.drift_ppm is not None:
+            parts.append(f"clock of the sound card {status.drift_ppm:+.0f} ppm")
         return ", ".join(parts)
 
 

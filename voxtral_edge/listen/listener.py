@@ -38,6 +38,7 @@ class Status:
     level_db     loudness of the last piece, dBFS
     overruns     losses that the device reports itself
     dropped_s    seconds dropped by the policy "skip"
+    drift_ppm    how much faster the source's clock runs than the system's; None: not known
     utterance_over   an endpoint rule was met in this step
     """
 
@@ -48,6 +49,7 @@ class Status:
     level_db: float = -120.0
     overruns: int = 0
     dropped_s: float = 0.0
+    drift_ppm: float | None = None
     utterance_over: bool = False
 
 
@@ -160,7 +162,7 @@ class Listener:
 
     def _report(self, decoded: Sequence[Any], over: bool) -> list[ListenEvent]:
         """A step's events at the recording's times, and the captions they complete."""
-        events: list[ListenEvent] = [self._capture.time_map.moved(event) for event in decoded]
+        events: list[ListenEvent] = [self._capture.moved(event) for event in decoded]
         complete = self._captions.take(events)
         if over:
             complete += self._captions.end_utterance()
@@ -169,6 +171,8 @@ class Listener:
     def _take_gaps(self) -> list[GapEvent]:
         """Gaps that were not reported; each also ends the caption before it."""
         gaps, self._capture.gaps = self._capture.gaps, []
+        if (drift := self._capture.drift) is not None:
+            gaps = [drift.moved(gap) for gap in gaps]
         for gap in gaps:
             self._captions.split_at(gap.end)
         return gaps
@@ -183,6 +187,7 @@ class Listener:
             level_db=self._endpointer.meter.level_db,
             overruns=capture.source.overruns,
             dropped_s=capture.time_map.dropped_s,
+            drift_ppm=None if capture.drift is None else capture.drift.ppm,
             utterance_over=over,
         )
 

@@ -37,6 +37,7 @@ class Microphone:
         self._device = self._info.get("index", device)
         self.name = str(self._info["name"])
         self.rate_hz = self._usable_rate()
+        self.live = True
         self.overruns = 0
         self.ended = False
         self.error: Exception | None = None

@@ -25,6 +25,11 @@ class PcmRing:
         self._read = 0
         self._losses: deque[tuple[int, int]] = deque()
 
+    @property
+    def offered(self) -> int:
+        """Samples that the writer has brought, lost ones included."""
+        return self._written + self.lost
+
     def write(self, samples: NDArray[np.float32]) -> int:
         """Appends samples and returns how many were lost. Called by the writer only; safe in an audio
         callback."""

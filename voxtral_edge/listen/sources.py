@@ -39,6 +39,9 @@ class Source(Protocol):
     overruns   how often the device says that it lost samples itself
     ended      no more samples will come; what was written may still wait in the ring
     error      why it ended early, or None
+
+    A source with a clock of its own, such as a sound card, says so by an attribute `live` that is true: times of
+    events then follow the system's clock.
     """
 
     name: str
@@ -194,7 +197,9 @@ class PipeSource(ThreadSource):
 
 
 class ProgramSource(ThreadSource):
-    """Headerless 16-bit little-endian mono samples from a program's standard output."""
+    """Headerless 16-bit little-endian mono samples from a program's standard output, as a microphone brings them."""
+
+    live = True
 
     def __init__(self, command: list[str], name: str, rate_hz: int = SAMPLE_RATE_HZ) -> None:
         super().__init__(name, rate_hz)

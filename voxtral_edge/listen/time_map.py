@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -46,10 +47,15 @@ class TimeMap:
         """The event with the recording's times."""
         if not self._at and not self._offset[0]:
             return event
-        if isinstance(event, SegmentEvent):
-            return replace(event, time=self.real_end(event.time))
-        if hasattr(event, "start") and hasattr(event, "end"):
-            # What a gap cuts in two keeps both ends.
-            end = self.real_end(event.end)
-            return replace(event, start=min(self.real_start(event.start), end), end=end)
-        return event
+        return with_times(event, self.real_start, self.real_end)
+
+
+def with_times(event: Any, start: Callable[[float], float], end: Callable[[float], float]) -> Any:
+    """The event with `start` and `end` applied to its times, as far as it has any."""
+    if isinstance(event, SegmentEvent):
+        return replace(event, time=end(event.time))
+    if hasattr(event, "start") and hasattr(event, "end"):
+        # What a gap cuts in two keeps both ends.
+        end_s = end(event.end)
+        return replace(event, start=min(start(event.start), end_s), end=end_s)
+    return event
