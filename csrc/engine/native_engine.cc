@@ -40,7 +40,8 @@ TransformerStack load_stack(WeightLoader& loader, const char* stack, const Stack
                               biased ? Names{name("attention.q.bias"), "", name("attention.v.bias")} : Names{});
     layer.output = loader.linear({name("attention.o.weight")}, biased ? Names{name("attention.o.bias")} : Names{});
     layer.ffn_norm = loader.vector(name("ffn_norm.weight"));
-    layer.gate_up = loader.linear({name("ffn.gate.weight"), name("ffn.up.weight")});
+    layer.gate = loader.linear({name("ffn.gate.weight")});
+    layer.up = loader.linear({name("ffn.up.weight")});
     layer.down = loader.linear({name("ffn.down.weight")}, biased ? Names{name("ffn.down.bias")} : Names{});
     layers.push_back(std::move(layer));
   }

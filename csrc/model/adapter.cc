@@ -5,20 +5,27 @@
 namespace voxtral_edge {
 
 Adapter::Adapter(Linear linear1, Linear linear2)
-    : linear1_(std::move(linear1)),
-      linear2_(std::move(linear2)),
-      hidden_(kMaxPassRows * linear1_.output_stride()),
-      product_(kMaxPassRows * linear2_.output_stride()) {}
+    : linear1_(std::move(linear1)), linear2_(std::move(linear2)), hidden_(kMaxPassRows * linear1_.output_width()) {}
 
 void Adapter::forward(Executor& executor, const float* frames, std::size_t tokens, float* out) {
-  linear1_.apply(executor, frames, tokens, linear1_.input_width(), hidden_.data(), linear1_.output_stride());
-  executor.for_rows(tokens, [&](std::size_t r) {
-    executor.kernels().gelu(&hidden_[r * linear1_.output_stride()], linear1_.output_width());
+  const Kernels& kernels = executor.kernels();
+  const std::size_t hidden_width = linear1_.output_width(), width = linear2_.output_width();
+  const Activations input = linear1_.input(executor, Executor::Slot::input, frames, linear1_.input_width());
+  executor.for_rows(tokens, [&](std::size_t r) { input.take(kernels, r); });
+  const Activations hidden = linear2_.input(executor, Executor::Slot::hidden, hidden_.data(), hidden_width);
+  linear1_.apply_chunks(executor, input, tokens, kBlockGroups,
+                        [&](std::size_t first, std::size_t count, const float* chunk) {
+                          for (std::size_t r = 0; r < tokens; ++r) {
+                            float* y = &hidden_[r * hidden_width + first];
+                            std::copy_n(chunk + r * Executor::kChunkColumns, count, y);
+                            kernels.gelu(y, count);
+                            hidden.take(kernels, r, first, count);
+                          }
+                        });
+  linear2_.apply_chunks(executor, hidden, tokens, 1, [&](std::size_t first, std::size_t count, const float* chunk) {
+    for (std::size_t r = 0; r < tokens; ++r)
+      std::copy_n(chunk + r * Executor::kChunkColumns, count, out + r * width + first);
   });
-  linear2_.apply(executor, hidden_.data(), tokens, linear1_.output_stride(), product_.data(), linear2_.output_stride());
-  for (std::size_t r = 0; r < tokens; ++r) {
-    std::copy_n(&product_[r * linear2_.output_stride()], linear2_.output_width(), out + r * linear2_.output_width());
-  }
 }
 
 }  // namespace voxtral_edge

@@ -21,7 +21,7 @@ class Adapter {
 
  private:
   Linear linear1_, linear2_;
-  std::vector<float> hidden_, product_;
+  std::vector<float> hidden_;  // [kMaxPassRows][linear1's outputs], after GELU
 };
 
 }  // namespace voxtral_edge

@@ -24,8 +24,7 @@ ConvStem::ConvStem(Linear conv1, Linear conv2, std::size_t mel_bins, std::size_t
       mel_bins_(mel_bins),
       width_(width),
       mel_((kConv1Tail + kMaxMelFrames) * mel_bins),
-      hidden_((kConv2Tail + kMaxMelFrames) * width),
-      product_(kMaxPassRows * std::max(conv1_.output_stride(), conv2_.output_stride())) {}
+      hidden_((kConv2Tail + kMaxMelFrames) * width) {}
 
 ConvTails ConvStem::make_tails() const {
   return {std::vector<float>(kConv1Tail * mel_bins_), std::vector<float>(kConv2Tail * width_)};
@@ -40,11 +39,13 @@ void ConvStem::forward(Executor& executor, const float* mel, std::size_t mel_fra
   const auto convolve = [&](const Linear& conv, const float* x, std::size_t x_stride, std::size_t rows, float* y) {
     for (std::size_t done = 0; done < rows; done += kMaxPassRows) {
       const std::size_t count = std::min(rows - done, kMaxPassRows);
-      conv.apply(executor, x + done * x_stride, count, x_stride, product_.data(), conv.output_stride());
-      executor.for_rows(count, [&](std::size_t r) {
-        float* row = y + (done + r) * width_;
-        std::copy_n(&product_[r * conv.output_stride()], width_, row);
-        kernels.gelu(row, width_);
+      const Activations input = conv.input(executor, Executor::Slot::input, x + done * x_stride, x_stride);
+      conv.apply_chunks(executor, input, count, 1, [&](std::size_t first, std::size_t columns, const float* chunk) {
+        for (std::size_t r = 0; r < count; ++r) {
+          float* piece = y + (done + r) * width_ + first;
+          std::copy_n(chunk + r * Executor::kChunkColumns, columns, piece);
+          kernels.gelu(piece, columns);
+        }
       });
     }
   };

@@ -20,7 +20,8 @@ struct ConvTails {
 // copy.
 class ConvStem {
  public:
-  // conv1 [width, 3 * mel_bins], conv2 [width, 3 * width]: kernel taps in time order, channels within a tap.
+  // Both have float weights (no quantisation needs the rows apart). conv1 [width, 3 * mel_bins], conv2 [width, 3 *
+  // width]: kernel taps in time order, channels within a tap.
   ConvStem(Linear conv1, Linear conv2, std::size_t mel_bins, std::size_t width);
 
   ConvTails make_tails() const;
@@ -31,7 +32,7 @@ class ConvStem {
  private:
   Linear conv1_, conv2_;
   std::size_t mel_bins_, width_;
-  std::vector<float> mel_, hidden_, product_;  // scratch: tail + frames; tail + conv1 outputs; padded product rows
+  std::vector<float> mel_, hidden_;  // scratch: tail + frames; tail + conv1 outputs
 };
 
 }  // namespace voxtral_edge

@@ -7,25 +7,33 @@ Executor::Executor(const Kernels& kernels, std::size_t threads, std::size_t max_
     : kernels_(kernels), pool_(threads) {
   const std::size_t columns = round_up(max_columns, kTileColumns);
   const std::size_t blocks = columns / kBlockColumns;
-  quantized_values_ = AlignedBuffer(kMaxPassRows * columns);
-  quantized_scales_ = AlignedBuffer(kMaxPassRows * blocks * sizeof(float));
-  quantized_sums_ = AlignedBuffer(kMaxPassRows * blocks * sizeof(std::int32_t));
+  for (QuantizedBuffers& buffers : quantized_) {
+    buffers.values = AlignedBuffer(kMaxPassRows * columns);
+    buffers.scales = AlignedBuffer(kMaxPassRows * blocks * sizeof(float));
+    buffers.sums = AlignedBuffer(kMaxPassRows * blocks * sizeof(std::int32_t));
+  }
+  chunks_ = AlignedBuffer(pool_.size() * 2 * kMaxPassRows * kChunkColumns * sizeof(float));
   const std::size_t head = round_up(max_head_dim, 16);
   attention_floats_per_thread_ = max_queries_per_kv_head * (2 * head + round_up(max_attention_keys, 16)) + 64;
   attention_ = AlignedBuffer(pool_.size() * attention_floats_per_thread_ * sizeof(float));
 }
 
-const QuantizedRows& Executor::quantize(const float* x, std::size_t rows, std::size_t columns, std::size_t stride) {
-  const std::size_t padded = round_up(columns, kTileColumns);
-  const std::size_t blocks = padded / kBlockColumns;
-  quantized_ = {quantized_values_.as<std::int8_t>(), quantized_scales_.as<float>(), quantized_sums_.as<std::int32_t>(),
-                padded};
-  for_rows(rows, [&](std::size_t row) {
-    const QuantizedRows one{quantized_.values + row * padded, quantized_.scales + row * blocks,
-                            quantized_.sums + row * blocks, padded};
-    kernels_.quantize_rows(x + row * stride, 1, columns, stride, one);
-  });
-  return quantized_;
+Activations Executor::activations(Slot slot, const float* x, std::size_t columns, std::size_t stride, bool quantized) {
+  if (!quantized) return {x, stride, columns, {}};
+  QuantizedBuffers& buffers = quantized_[static_cast<std::size_t>(slot)];
+  return {x,
+          stride,
+          columns,
+          {buffers.values.as<std::int8_t>(), buffers.scales.as<float>(), buffers.sums.as<std::int32_t>(),
+           round_up(columns, kTileColumns)}};
+}
+
+void Activations::take(const Kernels& kernels, std::size_t row, std::size_t first, std::size_t count) const {
+  if (quantized.values == nullptr) return;
+  const std::size_t padded = quantized.padded_columns, block = (row * padded + first) / kBlockColumns;
+  const QuantizedRows piece{quantized.values + row * padded + first, quantized.scales + block, quantized.sums + block,
+                            first + count == columns ? padded - first : count};
+  kernels.quantize_rows(floats + row * stride + first, 1, count, stride, piece);
 }
 
 }  // namespace voxtral_edge

@@ -15,9 +15,25 @@ namespace voxtral_edge {
 // the longest prompt (63 positions at 2400 ms) and 16 tokens of encoder frames.
 inline constexpr std::size_t kMaxPassRows = 64;
 
+// Output groups whose columns fill whole blocks of quantised activations.
+inline constexpr std::size_t kBlockGroups = kBlockColumns / kGroupRows;
+
 inline constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
+
+// Rows of activations that a product reads: floats and, where its weights are q4 or q8, the same quantised. Whoever
+// computes the floats hands them over piece by piece while they are in the cache.
+struct Activations {
+  const float* floats;  // [rows][stride]
+  std::size_t stride, columns;
+  QuantizedRows quantized;  // values null for float weights
+
+  // Quantises columns [first, first + count) of a row. first is a multiple of kBlockColumns, so is count but for the
+  // last piece, which clears the padding.
+  void take(const Kernels& kernels, std::size_t row, std::size_t first, std::size_t count) const;
+  void take(const Kernels& kernels, std::size_t row) const { take(kernels, row, 0, columns); }
+};
 
 // Not thread-safe: the engine holds its pass lock while one pass uses it. Allocates nothing after construction.
 class Executor {
@@ -43,8 +59,17 @@ class Executor {
     });
   }
 
-  // Quantises x [rows][stride] for q4/q8 products; valid until the next call.
-  const QuantizedRows& quantize(const float* x, std::size_t rows, std::size_t columns, std::size_t stride);
+  // Two sets of quantised rows, because one product may fill the input of the next.
+  enum class Slot { input, hidden };
+  // Activations over x [rows][stride], to be filled by take(); valid until the next call with this slot.
+  Activations activations(Slot slot, const float* x, std::size_t columns, std::size_t stride, bool quantized);
+
+  // Per thread: two chunks of a product, [kMaxPassRows][kChunkColumns] each, which whoever asked for the product works
+  // on while they are in the first cache. 64 rows are 16 KB.
+  static constexpr std::size_t kChunkColumns = 64;
+  float* chunk(std::size_t thread, std::size_t index) {
+    return chunks_.as<float>() + (2 * thread + index) * kMaxPassRows * kChunkColumns;
+  }
 
   // Per thread: room for the rotated queries, the attention result and the scores of one KV head.
   float* attention_scratch(std::size_t thread) {
@@ -54,8 +79,11 @@ class Executor {
  private:
   const Kernels& kernels_;
   ThreadPool pool_;
-  AlignedBuffer quantized_values_, quantized_scales_, quantized_sums_, attention_;
-  QuantizedRows quantized_{};
+  struct QuantizedBuffers {
+    AlignedBuffer values, scales, sums;
+  };
+  QuantizedBuffers quantized_[2];
+  AlignedBuffer chunks_, attention_;
   std::size_t attention_floats_per_thread_;
 };
 

@@ -14,7 +14,8 @@ Head::Head(const Linear& embedding, std::size_t vocab_size, std::size_t threads)
 
 void Head::forward(Executor& executor, const float* x, std::size_t rows, TokenChoice* choices, float* const* logits) {
   const std::size_t width = embedding_.input_width(), chunk_size = kChunkGroups * kGroupRows;
-  const QuantizedRows* activations = embedding_.quantized() ? &executor.quantize(x, rows, width, width) : nullptr;
+  const Activations activations = embedding_.input(executor, Executor::Slot::input, x, width);
+  executor.for_rows(rows, [&](std::size_t r) { activations.take(executor.kernels(), r); });
   ThreadPool& pool = executor.pool();
   pool.run([&](std::size_t thread) {
     float* y = chunk_logits_.as<float>() + thread * kMaxPassRows * chunk_size;
@@ -22,7 +23,7 @@ void Head::forward(Executor& executor, const float* x, std::size_t rows, TokenCh
     for (std::size_t chunk = begin; chunk < end; ++chunk) {
       const std::size_t first = chunk * kChunkGroups;
       const std::size_t last = std::min(first + kChunkGroups, embedding_.weight().groups());
-      embedding_.apply_groups(executor.kernels(), activations, x, rows, width, first, last, y, chunk_size);
+      embedding_.apply_groups(executor.kernels(), activations, rows, first, last, y, chunk_size);
       const std::size_t count = std::min(vocab_size_ - chunk * chunk_size, chunk_size);
       for (std::size_t r = 0; r < rows; ++r) {
         stats_[r * chunks_ + chunk] = executor.kernels().logit_stats(y + r * chunk_size, count);

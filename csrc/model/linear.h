@@ -1,6 +1,7 @@
 // y = W x + b with packed weights of any type.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -20,18 +21,65 @@ class Linear {
   const PackedMatrix& weight() const { return weight_; }
   std::size_t bytes() const { return weight_.bytes() + bias_.size() * sizeof(float); }
 
-  // x [rows][x_stride], y [rows][y_stride], y_stride >= output_stride(). rows <= kMaxPassRows.
-  void apply(Executor& executor, const float* x, std::size_t rows, std::size_t x_stride, float* y,
-             std::size_t y_stride) const;
+  // Activations over x [rows][stride] for this product, to be filled by Activations::take.
+  Activations input(Executor& executor, Executor::Slot slot, const float* x, std::size_t stride) const {
+    return executor.activations(slot, x, input_width(), stride, quantized());
+  }
 
-  // The same for output groups [begin, end) on the calling thread, from activations quantised before (q4/q8; null for
-  // float weights). y points at the column of `begin`.
-  void apply_groups(const Kernels& kernels, const QuantizedRows* quantized, const float* x, std::size_t rows,
-                    std::size_t x_stride, std::size_t begin, std::size_t end, float* y, std::size_t y_stride) const;
+  // y [rows][y_stride], y_stride >= output_stride(). rows <= kMaxPassRows.
+  void apply(Executor& executor, const Activations& x, std::size_t rows, float* y, std::size_t y_stride) const;
+
+  // f(first, count, chunk) for all outputs, a chunk at a time and in parallel: chunk [rows][Executor::kChunkColumns]
+  // holds the outputs [first, first + count) of every row. `first` is a multiple of kGroupRows * granularity.
+  template <class F>
+  void apply_chunks(Executor& executor, const Activations& x, std::size_t rows, std::size_t granularity, F f) const {
+    ThreadPool& pool = executor.pool();
+    pool.run([&](std::size_t thread) {
+      for_chunks(pool, thread, granularity, [&](std::size_t begin, std::size_t end) {
+        float* chunk = executor.chunk(thread, 0);
+        apply_groups(executor.kernels(), x, rows, begin, end, chunk, Executor::kChunkColumns);
+        f(begin * kGroupRows, columns_of(begin, end), chunk);
+      });
+    });
+  }
+
+  // The same for two products of the same shape at once: f(first, count, chunk, other_chunk).
+  template <class F>
+  void apply_chunks_with(const Linear& other, Executor& executor, const Activations& x, std::size_t rows,
+                         std::size_t granularity, F f) const {
+    ThreadPool& pool = executor.pool();
+    pool.run([&](std::size_t thread) {
+      for_chunks(pool, thread, granularity, [&](std::size_t begin, std::size_t end) {
+        float *chunk = executor.chunk(thread, 0), *other_chunk = executor.chunk(thread, 1);
+        apply_groups(executor.kernels(), x, rows, begin, end, chunk, Executor::kChunkColumns);
+        other.apply_groups(executor.kernels(), x, rows, begin, end, other_chunk, Executor::kChunkColumns);
+        f(begin * kGroupRows, columns_of(begin, end), chunk, other_chunk);
+      });
+    });
+  }
+
+  // y [rows][y_stride] += W x + b; exactly output_width() columns are written.
+  void add_to(Executor& executor, const Activations& x, std::size_t rows, float* y, std::size_t y_stride) const;
+
+  // The same as apply() for output groups [begin, end) on the calling thread. y points at the column of `begin`.
+  void apply_groups(const Kernels& kernels, const Activations& x, std::size_t rows, std::size_t begin, std::size_t end,
+                    float* y, std::size_t y_stride) const;
 
   bool quantized() const { return weight_.type() == WeightType::q4 || weight_.type() == WeightType::q8; }
 
  private:
+  // f(begin, end) for the thread's share of the groups, in runs of at most a chunk.
+  template <class F>
+  void for_chunks(const ThreadPool& pool, std::size_t thread, std::size_t granularity, F f) const {
+    constexpr std::size_t kChunkGroups = Executor::kChunkColumns / kGroupRows;
+    const auto [begin, end] = pool.share((weight_.groups() + granularity - 1) / granularity, thread);
+    const std::size_t last = std::min(end * granularity, weight_.groups());
+    for (std::size_t g = begin * granularity; g < last; g += kChunkGroups) f(g, std::min(g + kChunkGroups, last));
+  }
+  std::size_t columns_of(std::size_t begin, std::size_t end) const {
+    return std::min(end * kGroupRows, output_width()) - begin * kGroupRows;
+  }
+
   PackedMatrix weight_;
   std::vector<float> bias_;
 };

@@ -12,19 +12,18 @@ TransformerStack::TransformerStack(const StackShape& shape, std::vector<StackLay
       layers_(std::move(layers)),
       final_norm_(std::move(final_norm)),
       rope_(shape.head_dim, shape.rope_theta),
-      projection_stride_(std::max(layers_.front().qkv.output_stride(), layers_.front().gate_up.output_stride())),
-      residual_stride_(std::max(layers_.front().output.output_stride(), layers_.front().down.output_stride())),
+      projection_stride_(layers_.front().qkv.output_stride()),
       normed_(kMaxPassRows * shape.width),
       projected_(kMaxPassRows * projection_stride_),
       attended_(kMaxPassRows * shape.heads * shape.head_dim),
-      residual_(kMaxPassRows * residual_stride_),
+      hidden_(kMaxPassRows * shape.ffn_width),
       cosines_(kMaxPassRows * rope_.half()),
       sines_(kMaxPassRows * rope_.half()) {}
 
 std::size_t TransformerStack::weight_bytes() const {
   std::size_t bytes = 0;
   for (const StackLayer& layer : layers_) {
-    bytes += layer.qkv.bytes() + layer.output.bytes() + layer.gate_up.bytes() + layer.down.bytes();
+    bytes += layer.qkv.bytes() + layer.output.bytes() + layer.gate.bytes() + layer.up.bytes() + layer.down.bytes();
   }
   return bytes;
 }
@@ -47,11 +46,13 @@ void TransformerStack::attention(Executor& executor, std::size_t layer, std::spa
   const StackLayer& weights = layers_[layer];
   const Kernels& kernels = executor.kernels();
   const std::size_t width = shape_.width, head_dim = shape_.head_dim, half = rope_.half();
+  const Activations normed = weights.qkv.input(executor, Executor::Slot::input, normed_.data(), width);
   executor.for_rows(rows.size(), [&](std::size_t r) {
     kernels.rms_norm(x + r * width, weights.attention_norm.data(), nullptr, shape_.norm_eps, width,
                      &normed_[r * width]);
+    normed.take(kernels, r);
   });
-  weights.qkv.apply(executor, normed_.data(), rows.size(), width, projected_.data(), projection_stride_);
+  weights.qkv.apply(executor, normed, rows.size(), projected_.data(), projection_stride_);
 
   // All keys and values of the pass are written before any query attends: the ring has slack for kMaxPassRows.
   executor.for_rows(rows.size(), [&](std::size_t r) {
@@ -73,10 +74,10 @@ void TransformerStack::attention(Executor& executor, std::size_t layer, std::spa
     }
   });
 
-  weights.output.apply(executor, attended_.data(), rows.size(), shape_.heads * head_dim, residual_.data(),
-                       residual_stride_);
-  executor.for_rows(rows.size(),
-                    [&](std::size_t r) { kernels.add(x + r * width, &residual_[r * residual_stride_], width); });
+  const Activations attended =
+      weights.output.input(executor, Executor::Slot::input, attended_.data(), shape_.heads * head_dim);
+  executor.for_rows(rows.size(), [&](std::size_t r) { attended.take(kernels, r); });
+  weights.output.add_to(executor, attended, rows.size(), x, width);
 }
 
 void TransformerStack::attend_head(Executor& executor, std::size_t layer, const PassRow& row, std::size_t row_index,
@@ -103,18 +104,22 @@ void TransformerStack::feed_forward(Executor& executor, std::size_t layer, std::
   const StackLayer& weights = layers_[layer];
   const Kernels& kernels = executor.kernels();
   const std::size_t width = shape_.width, ffn = shape_.ffn_width;
+  const Activations normed = weights.gate.input(executor, Executor::Slot::input, normed_.data(), width);
   executor.for_rows(rows.size(), [&](std::size_t r) {
     const float* delay = rows[r].delay_scales ? rows[r].delay_scales + layer * width : nullptr;
     kernels.rms_norm(x + r * width, weights.ffn_norm.data(), delay, shape_.norm_eps, width, &normed_[r * width]);
+    normed.take(kernels, r);
   });
-  weights.gate_up.apply(executor, normed_.data(), rows.size(), width, projected_.data(), projection_stride_);
-  executor.for_rows(rows.size(), [&](std::size_t r) {
-    float* gate = &projected_[r * projection_stride_];
-    kernels.silu_multiply(gate, gate + ffn, ffn, gate);
-  });
-  weights.down.apply(executor, projected_.data(), rows.size(), projection_stride_, residual_.data(), residual_stride_);
-  executor.for_rows(rows.size(),
-                    [&](std::size_t r) { kernels.add(x + r * width, &residual_[r * residual_stride_], width); });
+  const Activations hidden = weights.down.input(executor, Executor::Slot::hidden, hidden_.data(), ffn);
+  weights.gate.apply_chunks_with(weights.up, executor, normed, rows.size(), kBlockGroups,
+                                 [&](std::size_t first, std::size_t count, const float* gate, const float* up) {
+                                   for (std::size_t r = 0; r < rows.size(); ++r) {
+                                     const std::size_t at = r * Executor::kChunkColumns;
+                                     kernels.silu_multiply(gate + at, up + at, count, &hidden_[r * ffn + first]);
+                                     hidden.take(kernels, r, first, count);
+                                   }
+                                 });
+  weights.down.add_to(executor, hidden, rows.size(), x, width);
 }
 
 }  // namespace voxtral_edge

@@ -25,7 +25,7 @@ struct StackLayer {
   Linear qkv;                         // [heads + 2 kv_heads, head_dim] rows: q, k, v
   Linear output;                      // [width, heads * head_dim]
   std::vector<float> ffn_norm;        // [width]
-  Linear gate_up;                     // [2 ffn_width, width] rows: gate, up
+  Linear gate, up;                    // [ffn_width, width]
   Linear down;                        // [width, ffn_width]
 };
 
@@ -56,8 +56,8 @@ class TransformerStack {
   std::vector<float> final_norm_;
   Rope rope_;
   // Scratch of one pass, guarded by the engine's pass lock. Strides in floats.
-  std::size_t projection_stride_, residual_stride_;
-  std::vector<float> normed_, projected_, attended_, residual_, cosines_, sines_;
+  std::size_t projection_stride_;
+  std::vector<float> normed_, projected_, attended_, hidden_, cosines_, sines_;
 };
 
 }  // namespace voxtral_edge
