@@ -137,12 +137,12 @@ class Scheduler:
     def _run(self) -> None:
         while True:
             with self._changed:
-                following = self._collect()
-                if not following.work and not self._stopping:
-                    self._changed.wait(following.wait_s)
-                    continue
                 if self._stopping:
                     break
+                following = self._collect()
+                if not following.work:
+                    self._changed.wait(following.wait_s)
+                    continue
             self._last_round, self._in_round = time.monotonic(), True
             try:
                 self._round(following)
