@@ -211,36 +211,41 @@ void products(Context& context, WeightType type, std::size_t outputs, std::size_
   }
 }
 
-// One KV head per thread and pass, `queries` query heads on it.
-void attention(Context& context, KvType type, std::size_t positions, std::size_t head_dim, std::size_t queries,
-               const std::vector<const Kernels*>& implementations) {
-  const std::size_t element = type == KvType::f32 ? 4 : 2, bytes = positions * head_dim * element;
-  const std::size_t heads = std::max<std::size_t>(context.pool.size(), (context.options.megabytes << 20) / (2 * bytes));
-  AlignedBuffer ring(heads * 2 * bytes);  // zero keys and values: the time does not depend on them
-  std::memset(ring.data(), 0, ring.bytes());
-  const std::vector<float> q(queries * head_dim, 0.1f);
-  const std::size_t scratch = queries * (positions + 16), per_thread = scratch + queries * head_dim;
+// One KV head per thread and pass, `queries` query heads on it, `rows` consecutive positions behind a full window.
+void attention(Context& context, KvType type, std::size_t window, std::size_t head_dim, std::size_t queries,
+               std::size_t rows, const std::vector<const Kernels*>& implementations) {
+  const std::size_t element = type == KvType::f32 ? 4 : type == KvType::f16 ? 2 : 1;
+  const std::size_t slots = (window + rows + kKvBlock) / kKvBlock * kKvBlock, bytes = slots * head_dim * element;
+  const std::size_t scales = type == KvType::i8 ? slots * (head_dim / kKvScaleColumns) : 0, scale_bytes = scales * 4;
+  const std::size_t head_bytes = 2 * (bytes + scale_bytes);
+  const std::size_t heads = std::max<std::size_t>(context.pool.size(), (context.options.megabytes << 20) / head_bytes);
+  AlignedBuffer rings(heads * head_bytes);  // zero keys and values: the time does not depend on them
+  std::memset(rings.data(), 0, rings.bytes());
+  const std::size_t lines = rows * queries, scratch = attention_scratch_floats(head_dim);
+  const std::size_t per_thread = scratch + lines * head_dim;
+  const std::vector<float> q(lines * head_dim, 0.1f);
   AlignedBuffer work(context.pool.size() * per_thread * 4);
   const auto head = [&](std::size_t pass, std::size_t thread) {
-    return ring.data() + (pass * context.pool.size() + thread) % heads * 2 * bytes;
+    return rings.data() + (pass * context.pool.size() + thread) % heads * head_bytes;
   };
+  const AttentionRows in{q.data(), rows, queries, head_dim, 3 * window, 0, window, 0.1f};
   for (const Kernels* k : implementations) {
     const auto kernel = [&](std::size_t pass) {
       context.pool.run([&](std::size_t thread) {
-        float* scores = work.as<float>() + thread * per_thread;
+        float* memory = work.as<float>() + thread * per_thread;
         const std::uint8_t* keys = head(pass, thread);
-        const KvSegment segments[] = {{keys, keys + bytes, positions}};
-        k->attend(q.data(), queries, head_dim, segments, 1, type, 0.1f, scores, scores + scratch);
+        const float* key_scales = reinterpret_cast<const float*>(keys + 2 * bytes);
+        k->attend({keys, keys + bytes, key_scales, key_scales + scales, slots, type}, in, memory, memory + scratch);
       });
     };
     const auto floor_pass = [&](std::size_t pass) {
-      context.pool.run([&](std::size_t thread) { read_bytes(head(pass, thread), 2 * bytes); });
+      context.pool.run([&](std::size_t thread) { read_bytes(head(pass, thread), head_bytes); });
     };
     const auto [ms, floor] = pass_ms(context.options.milliseconds, kernel, floor_pass);
-    const double total = static_cast<double>(2 * bytes * context.pool.size());
-    const double ops = 4.0 * static_cast<double>(positions * head_dim * queries * context.pool.size());
-    context.add({type == KvType::f32 ? "attend_f32" : "attend_f16", k->name, positions, head_dim, queries, ms, floor,
-                 total / ms / 1e6, ops / ms / 1e6});
+    const double total = static_cast<double>(head_bytes * context.pool.size());
+    const double ops = 4.0 * static_cast<double>(window * head_dim * lines * context.pool.size());
+    const char* name = type == KvType::f32 ? "attend_f32" : type == KvType::f16 ? "attend_f16" : "attend_int8";
+    context.add({name, k->name, window, head_dim, lines, ms, floor, total / ms / 1e6, ops / ms / 1e6});
   }
 }
 
@@ -331,8 +336,12 @@ void run(const Options& options) {
     products(context, WeightType::f16, 3072, 3072, rows, implementations);
     products(context, WeightType::f32, 3072, 3072, rows, implementations);
   }
-  attention(context, KvType::f16, 8192, 128, 4, implementations);
-  attention(context, KvType::f32, 750, 64, 1, implementations);
+  for (const KvType type : {KvType::f32, KvType::f16, KvType::i8})
+    for (const std::size_t rows_together : {1, 8})
+      attention(context, type, 8192, 128, 4, rows_together, implementations);
+  for (const KvType type : {KvType::f32, KvType::f16, KvType::i8})
+    for (const std::size_t rows_together : {4, 64})
+      attention(context, type, 750, 64, 1, rows_together, implementations);
   small(context, implementations);
   if (!options.json.empty()) write_json(context);
 }

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from voxtral_edge.listen import Listener, ListenEvent
 
 ENGINES = ("native", "onnxruntime")
-KV_CACHES = ("auto", "f32", "f16")
+KV_CACHES = ("auto", "f32", "f16", "int8")
 TOKEN_MS = 80
 # What the model was released for: every 80 ms up to 1.2 s, and 2.4 s (specification §6).
 VALID_DELAYS_MS = (*range(80, 1201, TOKEN_MS), 2400)
@@ -57,8 +57,9 @@ def load(
     name_or_dir  a bundled model (`bundled_models()`) or a package folder made by `voxtral-edge export`
     engine       "native" (default) or "onnxruntime" (slower; a second opinion on the same package)
     threads      worker threads; None uses the CPUs this process may run on, eight at most
-    kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, in the decoder
-                 f16 unless the package is all fp32 (native engine only)
+    kv_cache     how attention state is stored: "f32", "f16", "int8" (a scale per 32 numbers; about half the
+                 memory of f16 per stream), or "auto": f32 in the encoder, in the decoder f16 unless the package
+                 is all fp32 (native engine only)
     on_progress  called as on_progress(done_bytes, total_bytes) while weights are read (native engine only)
     break_pad_runs  after 200 pads (16 s without a word) make the next ever less likely: the published 4B
                  model can get stuck in pads over real speech for minutes (specification §10). Off, tokens

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-F16_BYTES, F32_BYTES = 2, 4
+# Bytes per number of the attention state; int8 has a float32 scale per 32 numbers.
+KV_ELEMENT_BYTES = {"f32": 4.0, "f16": 2.0, "int8": 1.125}
 # What the native engine keeps with kv_cache="auto" in a quantised package: encoder exact, decoder in half
 # precision.
-ENCODER_KV_BYTES, DECODER_KV_BYTES = F32_BYTES, F16_BYTES
+ENCODER_KV, DECODER_KV = "f32", "f16"
 
 
 # Multiply-adds per second by (bits of the weights, activation rows).
@@ -73,6 +74,13 @@ class StepCost:
         return self.floor_ms(read_gbps, full_window) + beyond
 
 
+def position_bytes(stack: Mapping[str, Any], kind: str) -> int:
+    """Keys and values of one position in all layers of "encoder" or "decoder" of a manifest's config, stored as
+    `kind` (a key of KV_ELEMENT_BYTES)."""
+    numbers = 2 * int(stack["layers"]) * int(stack["kv_heads"]) * int(stack["head_dim"])
+    return round(numbers * KV_ELEMENT_BYTES[kind])
+
+
 def cost_of_manifest(manifest: Mapping[str, Any]) -> StepCost:
     """The cost of a package, from its manifest: tensors that no graph uses (the delay MLPs, run once per
     stream) are not read per step."""
@@ -80,9 +88,8 @@ def cost_of_manifest(manifest: Mapping[str, Any]) -> StepCost:
     weights = sum(part.bytes for part in parts)
     config, audio = manifest["config"], manifest["audio"]
     encoder, decoder = config["encoder"], config["decoder"]
-    per_frame = 2 * encoder["layers"] * encoder["kv_heads"] * encoder["head_dim"] * ENCODER_KV_BYTES
-    per_token = 2 * decoder["layers"] * decoder["kv_heads"] * decoder["head_dim"] * DECODER_KV_BYTES
-    kv = per_frame * encoder["window_frames"] + per_token * decoder["window_tokens"]
+    kv = position_bytes(encoder, ENCODER_KV) * encoder["window_frames"]
+    kv += position_bytes(decoder, DECODER_KV) * decoder["window_tokens"]
     step_s = audio["samples_per_token"] / audio["sample_rate_hz"]
     return StepCost(weights, kv, 1000 * step_s, decoder["window_tokens"] * step_s, parts)
 

@@ -44,8 +44,9 @@ class BoundNativeEngine final : public BoundEngine {
     options.kernels = kernels;
     if (kv_cache == "f32") options.kv_cache = KvChoice::f32;
     else if (kv_cache == "f16") options.kv_cache = KvChoice::f16;
+    else if (kv_cache == "int8") options.kv_cache = KvChoice::i8;
     else if (kv_cache != "auto")
-      throw Error(ErrorCode::usage, "kv_cache: \"" + kv_cache + "\" is not one of auto, f32, f16");
+      throw Error(ErrorCode::usage, "kv_cache: \"" + kv_cache + "\" is not one of auto, f32, f16, int8");
     options.progress = std::move(progress);
     options.packed_cache_folder = packed_cache_folder;
     const py::gil_scoped_release release;
@@ -176,12 +177,25 @@ std::shared_ptr<Engine> BoundPythonEngine::engine() {
   return adapter_;
 }
 
+const char* kv_name(KvType type) {
+  switch (type) {
+    case KvType::f32:
+      return "f32";
+    case KvType::f16:
+      return "f16";
+    case KvType::i8:
+      return "int8";
+  }
+  return "unknown";
+}
+
 py::dict native_info(BoundNativeEngine& bound) {
   NativeEngine& engine = bound.native();
   py::dict info;
   info["kernels"] = engine.kernels().name;
   info["threads"] = engine.threads();
-  info["decoder_kv"] = engine.decoder_kv() == KvType::f16 ? "f16" : "f32";
+  info["encoder_kv"] = kv_name(engine.encoder_kv());
+  info["decoder_kv"] = kv_name(engine.decoder_kv());
   info["preferred_drafts"] = engine.preferred_drafts();
   info["weight_bytes"] = engine.weight_bytes();
   info["state_bytes"] = engine.state_bytes();

@@ -52,6 +52,32 @@ KvRingShape ring_shape(const StackShape& s, KvType type) {
   return {s.layers, s.kv_heads, s.head_dim, s.window, kMaxPassRows, type};
 }
 
+KvType encoder_type(KvChoice choice) {
+  switch (choice) {
+    case KvChoice::f16:
+      return KvType::f16;
+    case KvChoice::i8:
+      return KvType::i8;
+    default:
+      return KvType::f32;
+  }
+}
+
+KvType decoder_type(KvChoice choice, const Package& package) {
+  switch (choice) {
+    case KvChoice::f32:
+      return KvType::f32;
+    case KvChoice::f16:
+      return KvType::f16;
+    case KvChoice::i8:
+      return KvType::i8;
+    default:
+      break;
+  }
+  const auto precision = package.precision().find("decoder.attention");
+  return precision != package.precision().end() && precision->second == "fp32" ? KvType::f32 : KvType::f16;
+}
+
 struct NativeState final : EngineState {
   NativeState(const KvRingShape& encoder, const KvRingShape& decoder) : encoder_ring(encoder), decoder_ring(decoder) {}
   KvRing encoder_ring, decoder_ring;
@@ -87,22 +113,16 @@ struct NativeEngine::Weights {
 NativeEngine::NativeEngine(std::shared_ptr<const Package> package, const NativeEngineOptions& options,
                            std::size_t threads)
     : package_(std::move(package)),
-      encoder_kv_(options.kv_cache == KvChoice::f16 ? KvType::f16 : KvType::f32),
-      decoder_kv_(KvType::f16),
+      encoder_kv_(encoder_type(options.kv_cache)),
+      decoder_kv_(decoder_type(options.kv_cache, *package_)),
       executor_(options.kernels.empty() ? active_kernels() : kernels_by_name(options.kernels), threads,
                 std::max({config().encoder.heads * config().encoder.head_dim, config().encoder.ffn_width,
                           config().encoder.width, config().adapter.input_width, config().adapter.hidden_width,
                           config().decoder.heads * config().decoder.head_dim, config().decoder.ffn_width,
                           config().decoder.width}),
-                std::max(config().encoder.window_frames, config().decoder.window_tokens) + kMaxPassRows,
                 std::max(config().encoder.heads / config().encoder.kv_heads,
                          config().decoder.heads / config().decoder.kv_heads),
                 std::max(config().encoder.head_dim, config().decoder.head_dim)) {
-  const auto precision = package_->precision().find("decoder.attention");
-  const bool exact = precision != package_->precision().end() && precision->second == "fp32";
-  if (options.kv_cache == KvChoice::f32 || (options.kv_cache == KvChoice::automatic && exact)) {
-    decoder_kv_ = KvType::f32;
-  }
   weights_ = options.packed_cache_folder.empty() ? load_weights(options.progress, {}) : load_through_cache(options);
   const std::size_t widest = std::max(config().encoder.width, config().decoder.width);
   rows_.reserve(kMaxPassRows);
@@ -205,11 +225,8 @@ std::size_t NativeEngine::weight_bytes() const {
 }
 
 std::size_t NativeEngine::state_bytes() const {
-  const auto bytes = [](const StackShape& s, KvType type) {
-    return 2 * s.layers * s.kv_heads * round_up(s.head_dim, 16) * (s.window - 1 + kMaxPassRows) *
-           (type == KvType::f16 ? 2 : 4);
-  };
-  return bytes(encoder_shape(config().encoder), encoder_kv_) + bytes(decoder_shape(config().decoder), decoder_kv_);
+  return ring_shape(encoder_shape(config().encoder), encoder_kv_).bytes() +
+         ring_shape(decoder_shape(config().decoder), decoder_kv_).bytes();
 }
 
 std::shared_ptr<const std::vector<float>> NativeEngine::scales_for(std::size_t delay_tokens) {

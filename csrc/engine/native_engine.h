@@ -18,7 +18,7 @@
 
 namespace voxtral_edge {
 
-enum class KvChoice { automatic, f32, f16 };
+enum class KvChoice { automatic, f32, f16, i8 };
 
 struct NativeEngineOptions {
   std::size_t threads = 0;                  // 0: CPUs this process may use, at most 8
@@ -54,6 +54,7 @@ class NativeEngine final : public Engine {
 
   const Kernels& kernels() const { return executor_.kernels(); }
   std::size_t threads() { return executor_.pool().size(); }
+  KvType encoder_kv() const { return encoder_kv_; }
   KvType decoder_kv() const { return decoder_kv_; }
   const PackedCacheReport& packed_cache() const { return packed_cache_; }
   std::size_t weight_bytes() const;  // packed, in memory

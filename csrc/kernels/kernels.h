@@ -30,14 +30,43 @@ struct QuantizedRows {
   std::size_t padded_columns;
 };
 
-// A contiguous run of KV ring slots, oldest position first. Layout [slots][head_dim_padded].
-struct KvSegment {
-  const void* keys;
-  const void* values;
-  std::size_t count;
+enum class KvType { f32, f16, i8 };
+
+// Ring positions that attention takes together. A ring has a multiple of this many slots, so that no block of positions
+// (p / 64 equal) is cut by its seam. 64 positions of 64 floats or 128 halves are 16 KiB: keys stay in the first cache
+// for all rows that see them.
+inline constexpr std::size_t kKvBlock = 64;
+inline constexpr std::size_t kKvLanes = 16;         // slots whose keys are interleaved
+inline constexpr std::size_t kKvScaleColumns = 32;  // i8: numbers of one position that share a scale
+
+// The ring of one KV head. Position p lives in slot p mod slots; head_dim is padded to a multiple of 16 (padding zero).
+// Keys of 16 slots are interleaved so that a vector holds one column of 16 positions: scores need no sums across lanes.
+// i8: number = value * scale; blocks = head_dim / 32, rounded up.
+struct KvHead {
+  const void* keys;           // [slots / 16][head_dim][16]
+  const void* values;         // [slots][head_dim]
+  const float* key_scales;    // i8 only: [slots / 16][blocks][16]
+  const float* value_scales;  // i8 only: [slots][blocks]
+  std::size_t slots;          // a multiple of kKvBlock
+  KvType type;
 };
 
-enum class KvType { f32, f16 };
+// Query rows of one stream at consecutive positions: row r is at position + r and sees
+// max(first, position + r - window + 1) .. position + r, all of which the ring holds.
+struct AttentionRows {
+  const float* q;  // [rows][queries][head_dim]; the queries share the KV head
+  std::size_t rows, queries, head_dim;
+  std::uint64_t position, first;
+  std::size_t window;
+  float scale;  // of the scores
+};
+
+// Query vectors (rows x queries) that attend() takes over the keys at once, and the scratch it needs for them, in
+// floats.
+inline constexpr std::size_t kAttentionLines = 32;
+inline constexpr std::size_t attention_scratch_floats(std::size_t head_dim) {
+  return kAttentionLines * (2 * head_dim + kKvBlock + kKvLanes + 3);
+}
 
 // Softmax statistics of one run of logits, merged by the caller.
 struct LogitStats {
@@ -81,13 +110,12 @@ struct Kernels {
   // x += y.
   void (*add)(float* x, const float* y, std::size_t count);
 
-  // Softmax attention of `queries` query heads that share one KV head, for one position (spec 4, 5).
-  // q and out: [queries][head_dim]; head_dim is padded to a multiple of 16 (padding zero).
-  // All scores, then fp32 softmax, then values in position order counted from the oldest: independent of the
-  // segmentation. No positions at all give zeros.
-  // scratch: queries * (sum of counts rounded up to 16) floats.
-  void (*attend)(const float* q, std::size_t queries, std::size_t head_dim, const KvSegment* segments,
-                 std::size_t segment_count, KvType type, float scale, float* scratch, float* out);
+  // Softmax attention (spec 4, 5) of rows over one KV head; out [rows][queries][head_dim].
+  // One pass over the positions, in blocks at multiples of kKvBlock (so the order of every sum follows from positions
+  // alone): scores, weights relative to the largest score so far, weighted values; what was summed before is rescaled
+  // when a larger score appears. A row's result depends on no other row, slot outside its window, or wrap.
+  // scratch: attention_scratch_floats(head_dim).
+  void (*attend)(const KvHead& ring, const AttentionRows& rows, float* scratch, float* out);
 
   // IEEE binary16 conversions, round to nearest even.
   void (*to_f16)(const float* x, std::size_t count, std::uint16_t* y);

@@ -1,8 +1,10 @@
 #include "model/executor.h"
 
+#include <algorithm>
+
 namespace voxtral_edge {
 
-Executor::Executor(const Kernels& kernels, std::size_t threads, std::size_t max_columns, std::size_t max_attention_keys,
+Executor::Executor(const Kernels& kernels, std::size_t threads, std::size_t max_columns,
                    std::size_t max_queries_per_kv_head, std::size_t max_head_dim)
     : kernels_(kernels), pool_(threads) {
   const std::size_t columns = round_up(max_columns, kTileColumns);
@@ -14,7 +16,8 @@ Executor::Executor(const Kernels& kernels, std::size_t threads, std::size_t max_
   }
   chunks_ = AlignedBuffer(pool_.size() * 2 * kMaxPassRows * kChunkColumns * sizeof(float));
   const std::size_t head = round_up(max_head_dim, 16);
-  attention_floats_per_thread_ = max_queries_per_kv_head * (2 * head + round_up(max_attention_keys, 16)) + 64;
+  const std::size_t lines = std::max(kAttentionLines, max_queries_per_kv_head);
+  attention_floats_per_thread_ = round_up(2 * lines * head + attention_scratch_floats(head), 16);
   attention_ = AlignedBuffer(pool_.size() * attention_floats_per_thread_ * sizeof(float));
 }
 

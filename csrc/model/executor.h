@@ -38,9 +38,9 @@ struct Activations {
 // Not thread-safe: the engine holds its pass lock while one pass uses it. Allocates nothing after construction.
 class Executor {
  public:
-  // max_columns: widest activation that is quantised; max_attention_keys: longest window plus rows of a pass.
-  Executor(const Kernels& kernels, std::size_t threads, std::size_t max_columns, std::size_t max_attention_keys,
-           std::size_t max_queries_per_kv_head, std::size_t max_head_dim);
+  // max_columns: widest activation that is quantised.
+  Executor(const Kernels& kernels, std::size_t threads, std::size_t max_columns, std::size_t max_queries_per_kv_head,
+           std::size_t max_head_dim);
 
   const Kernels& kernels() const { return kernels_; }
   ThreadPool& pool() { return pool_; }
@@ -71,7 +71,11 @@ class Executor {
     return chunks_.as<float>() + (2 * thread + index) * kMaxPassRows * kChunkColumns;
   }
 
-  // Per thread: room for the rotated queries, the attention result and the scores of one KV head.
+  // Rows of one KV head that attend together.
+  static constexpr std::size_t attention_rows(std::size_t queries) {
+    return queries < kAttentionLines ? kAttentionLines / queries : 1;
+  }
+  // Per thread: room for the rotated queries and the result of attention_rows(queries) rows, and what attend() needs.
   float* attention_scratch(std::size_t thread) {
     return attention_.as<float>() + thread * attention_floats_per_thread_;
   }

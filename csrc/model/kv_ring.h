@@ -14,9 +14,16 @@ struct KvRingShape {
   std::size_t window;  // keys a query may see, itself included
   std::size_t slack;   // further slots, so that a pass may write this many positions before its queries attend
   KvType type;
+
+  std::size_t head_dim_padded() const { return (head_dim + 15) / 16 * 16; }  // kernels work on 16 lanes
+  std::size_t scale_blocks() const {                                         // scales per position and head, keys only
+    return type == KvType::i8 ? (head_dim_padded() + kKvScaleColumns - 1) / kKvScaleColumns : 0;
+  }
+  std::size_t slots() const { return (window - 1 + slack + kKvBlock - 1) / kKvBlock * kKvBlock; }
+  std::size_t bytes() const;  // of a ring of this shape, keys and values, once all of it is touched
 };
 
-// Position p lives in slot p mod slots, slots = window - 1 + slack. Queries at p see max(first, p - window + 1) .. p.
+// Position p lives in slot p mod slots, slots >= window - 1 + slack. Queries at p see max(first, p - window + 1) .. p.
 // Positions count from `first_position`, which may be any 64-bit number: there is no length limit.
 class KvRing {
  public:
@@ -24,7 +31,8 @@ class KvRing {
 
   std::size_t head_dim_padded() const { return head_dim_padded_; }
   std::size_t slots() const { return slots_; }
-  std::size_t bytes() const { return keys_.bytes() + values_.bytes(); }
+  std::size_t window() const { return shape_.window; }
+  std::uint64_t first_position() const { return first_position_; }
   KvType type() const { return shape_.type; }
 
   // Forgets everything; the next position is `first_position`.
@@ -37,22 +45,27 @@ class KvRing {
   // cost of a full window measurable without filling it (benchmarks only). Error(usage) before a window of positions.
   void assume_full();
 
-  // Stores one key and one value, [head_dim] floats each.
+  // Stores one key and one value, [head_dim] floats each, rounded to nearest. Neighbouring positions of a head share
+  // cache lines: threads should divide heads, not positions.
   void write(const Kernels& kernels, std::size_t layer, std::size_t kv_head, std::uint64_t position, const float* key,
              const float* value);
 
-  // The keys a query at `position` sees, oldest first, as one or two runs of slots. Returns the number of runs.
-  std::size_t window(std::size_t layer, std::size_t kv_head, std::uint64_t position, KvSegment segments[2]) const;
+  // What attend() reads. Valid until the ring is destroyed.
+  KvHead head(std::size_t layer, std::size_t kv_head) const;
 
  private:
-  std::size_t head_offset(std::size_t layer, std::size_t kv_head) const {
-    return (layer * shape_.kv_heads + kv_head) * slots_ * head_dim_padded_;
+  // Index of a head's first slot among the slots of all heads.
+  std::size_t first_slot(std::size_t layer, std::size_t kv_head) const {
+    return (layer * shape_.kv_heads + kv_head) * slots_;
   }
+  template <class Element, class Round>
+  void write_as(std::size_t slot, const float* key, const float* value, Round round);
 
   KvRingShape shape_;
-  std::size_t head_dim_padded_, slots_, element_bytes_;
+  std::size_t head_dim_padded_, slots_, element_bytes_, scale_blocks_;
   std::uint64_t first_position_ = 0;
-  AlignedBuffer keys_, values_;  // [layers][kv_heads][slots][head_dim_padded]
+  AlignedBuffer keys_, values_;              // [layers][kv_heads] KvHead::keys, values
+  AlignedBuffer key_scales_, value_scales_;  // [layers][kv_heads] KvHead::key_scales, value_scales
 };
 
 }  // namespace voxtral_edge

@@ -45,7 +45,7 @@ void TransformerStack::forward(Executor& executor, std::span<const PassRow> rows
 void TransformerStack::attention(Executor& executor, std::size_t layer, std::span<const PassRow> rows, float* x) {
   const StackLayer& weights = layers_[layer];
   const Kernels& kernels = executor.kernels();
-  const std::size_t width = shape_.width, head_dim = shape_.head_dim, half = rope_.half();
+  const std::size_t width = shape_.width, head_dim = shape_.head_dim;
   const Activations normed = weights.qkv.input(executor, Executor::Slot::input, normed_.data(), width);
   executor.for_rows(rows.size(), [&](std::size_t r) {
     kernels.rms_norm(x + r * width, weights.attention_norm.data(), nullptr, shape_.norm_eps, width,
@@ -54,25 +54,24 @@ void TransformerStack::attention(Executor& executor, std::size_t layer, std::spa
   });
   weights.qkv.apply(executor, normed, rows.size(), projected_.data(), projection_stride_);
 
-  // All keys and values of the pass are written before any query attends: the ring has slack for kMaxPassRows.
-  executor.for_rows(rows.size(), [&](std::size_t r) {
-    float* keys = &projected_[r * projection_stride_ + shape_.heads * head_dim];
-    const float* values = keys + shape_.kv_heads * head_dim;
-    for (std::size_t h = 0; h < shape_.kv_heads; ++h) {
-      rope_.rotate(keys + h * head_dim, &cosines_[r * half], &sines_[r * half], keys + h * head_dim);
-      rows[r].ring->write(kernels, layer, h, rows[r].position, keys + h * head_dim, values + h * head_dim);
-    }
-  });
-
-  // Tasks ordered head-major: a thread that owns several rows of one head reads its keys from cache after the first.
-  ThreadPool& pool = executor.pool();
-  pool.run([&](std::size_t thread) {
-    const auto [begin, end] = pool.share(rows.size() * shape_.kv_heads, thread);
-    for (std::size_t task = begin; task < end; ++task) {
-      const std::size_t r = task % rows.size();
-      attend_head(executor, layer, rows[r], r, task / rows.size(), thread);
-    }
-  });
+  // All keys and values of a head are written before its queries attend: the ring has slack for kMaxPassRows. Both are
+  // divided by heads first, then rows: neighbouring positions of a head share cache lines, and a thread reads keys that
+  // it wrote. Where threads have whole heads, nobody waits for the others in between.
+  const auto store = [&](std::size_t head, std::size_t begin, std::size_t end, std::size_t) {
+    for (std::size_t r = begin; r < end; ++r) store_key_value(kernels, layer, rows[r], r, head);
+  };
+  const auto attend = [&](std::size_t head, std::size_t begin, std::size_t end, std::size_t thread) {
+    while (begin < end) begin += attend_rows(executor, layer, rows.first(end), begin, head, thread);
+  };
+  if (shape_.kv_heads % executor.pool().size() == 0) {
+    for_head_rows(executor, rows.size(), [&](auto... share) {
+      store(share...);
+      attend(share...);
+    });
+  } else {
+    for_head_rows(executor, rows.size(), store);
+    for_head_rows(executor, rows.size(), attend);
+  }
 
   const Activations attended =
       weights.output.input(executor, Executor::Slot::input, attended_.data(), shape_.heads * head_dim);
@@ -80,24 +79,58 @@ void TransformerStack::attention(Executor& executor, std::size_t layer, std::spa
   weights.output.add_to(executor, attended, rows.size(), x, width);
 }
 
-void TransformerStack::attend_head(Executor& executor, std::size_t layer, const PassRow& row, std::size_t row_index,
-                                   std::size_t kv_head, std::size_t thread) {
-  const std::size_t head_dim = shape_.head_dim, padded = row.ring->head_dim_padded(), half = rope_.half();
-  const std::size_t queries = shape_.heads / shape_.kv_heads;
-  float* rotated = executor.attention_scratch(thread);  // [queries][padded]
-  float* result = rotated + queries * padded;           // [queries][padded]
-  float* scores = result + queries * padded;
-  const float* q = &projected_[row_index * projection_stride_ + kv_head * queries * head_dim];
-  for (std::size_t i = 0; i < queries; ++i) {
-    rope_.rotate(q + i * head_dim, &cosines_[row_index * half], &sines_[row_index * half], rotated + i * padded);
-    std::fill(rotated + i * padded + head_dim, rotated + (i + 1) * padded, 0.0f);
+template <class F>
+void TransformerStack::for_head_rows(Executor& executor, std::size_t rows, F f) const {
+  ThreadPool& pool = executor.pool();
+  pool.run([&](std::size_t thread) {
+    const auto [begin, end] = pool.share(rows * shape_.kv_heads, thread);
+    for (std::size_t task = begin; task < end;) {
+      const std::size_t head = task / rows, first = task % rows, last = std::min(rows, first + end - task);
+      f(head, first, last, thread);
+      task += last - first;
+    }
+  });
+}
+
+void TransformerStack::store_key_value(const Kernels& kernels, std::size_t layer, const PassRow& row,
+                                       std::size_t row_index, std::size_t kv_head) {
+  const std::size_t head_dim = shape_.head_dim, half = rope_.half();
+  float* key = &projected_[row_index * projection_stride_ + (shape_.heads + kv_head) * head_dim];
+  rope_.rotate(key, &cosines_[row_index * half], &sines_[row_index * half], key);
+  row.ring->write(kernels, layer, kv_head, row.position, key, key + shape_.kv_heads * head_dim);
+}
+
+std::size_t TransformerStack::attend_rows(Executor& executor, std::size_t layer, std::span<const PassRow> rows,
+                                          std::size_t begin, std::size_t kv_head, std::size_t thread) {
+  const KvRing& ring = *rows[begin].ring;
+  const std::size_t head_dim = shape_.head_dim, padded = ring.head_dim_padded(), half = rope_.half();
+  const std::size_t queries = shape_.heads / shape_.kv_heads, most = Executor::attention_rows(queries);
+  std::size_t count = 1;
+  while (count < most && begin + count < rows.size() && rows[begin + count].ring == &ring &&
+         rows[begin + count].position == rows[begin].position + count)
+    ++count;
+  float* rotated = executor.attention_scratch(thread);  // [count][queries][padded]
+  float* result = rotated + most * queries * padded;    // [count][queries][padded]
+  float* scratch = result + most * queries * padded;
+  for (std::size_t r = 0; r < count; ++r) {
+    const float* q = &projected_[(begin + r) * projection_stride_ + kv_head * queries * head_dim];
+    const float *cosines = &cosines_[(begin + r) * half], *sines = &sines_[(begin + r) * half];
+    for (std::size_t i = 0; i < queries; ++i) {
+      float* to = rotated + (r * queries + i) * padded;
+      rope_.rotate(q + i * head_dim, cosines, sines, to);
+      std::fill(to + head_dim, to + padded, 0.0f);
+    }
   }
-  KvSegment segments[2];
-  const std::size_t count = row.ring->window(layer, kv_head, row.position, segments);
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  executor.kernels().attend(rotated, queries, padded, segments, count, row.ring->type(), scale, scores, result);
-  float* out = &attended_[(row_index * shape_.heads + kv_head * queries) * head_dim];
-  for (std::size_t i = 0; i < queries; ++i) std::copy_n(result + i * padded, head_dim, out + i * head_dim);
+  const AttentionRows in{rotated,       count, queries, padded, rows[begin].position, ring.first_position(),
+                         ring.window(), scale};
+  executor.kernels().attend(ring.head(layer, kv_head), in, scratch, result);
+  for (std::size_t r = 0; r < count; ++r) {
+    float* out = &attended_[((begin + r) * shape_.heads + kv_head * queries) * head_dim];
+    for (std::size_t i = 0; i < queries; ++i)
+      std::copy_n(result + (r * queries + i) * padded, head_dim, out + i * head_dim);
+  }
+  return count;
 }
 
 void TransformerStack::feed_forward(Executor& executor, std::size_t layer, std::span<const PassRow> rows, float* x) {

@@ -48,8 +48,15 @@ class TransformerStack {
  private:
   void attention(Executor& executor, std::size_t layer, std::span<const PassRow> rows, float* x);
   void feed_forward(Executor& executor, std::size_t layer, std::span<const PassRow> rows, float* x);
-  void attend_head(Executor& executor, std::size_t layer, const PassRow& row, std::size_t row_index,
-                   std::size_t kv_head, std::size_t thread);
+  // f(kv_head, begin, end, thread) for rows [begin, end) of every head, divided among the threads.
+  template <class F>
+  void for_head_rows(Executor& executor, std::size_t rows, F f) const;
+  // Rotates the row's key and stores it with its value.
+  void store_key_value(const Kernels& kernels, std::size_t layer, const PassRow& row, std::size_t row_index,
+                       std::size_t kv_head);
+  // Attends with the row `begin` and those after it that are of the same stream; returns how many it took.
+  std::size_t attend_rows(Executor& executor, std::size_t layer, std::span<const PassRow> rows, std::size_t begin,
+                          std::size_t kv_head, std::size_t thread);
 
   StackShape shape_;
   std::vector<StackLayer> layers_;

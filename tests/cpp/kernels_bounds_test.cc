@@ -86,17 +86,18 @@ void check_elementwise(const Kernels& kernels, At at, Random& random) {
 }
 
 void check_attention(const Kernels& kernels, At at, Random& random) {
-  for (int round = 0; round < 40; round++) {
-    const KvType type = round % 2 ? KvType::f32 : KvType::f16;
-    const std::size_t head_dim = 16 * random.between(1, 8), queries = random.between(1, 6),
-                      first = random.between(0, 40);
-    const std::size_t second = random.between(1, 300), size = type == KvType::f32 ? 4 : 2;
-    const Guarded<std::uint8_t> k1(first * head_dim * size, at), v1(first * head_dim * size, at);
-    const Guarded<std::uint8_t> k2(second * head_dim * size, at), v2(second * head_dim * size, at);
-    const Guarded<float> q(random.normals(queries * head_dim), at), out(queries * head_dim, at);
-    const Guarded<float> scratch(queries * round_up(first + second, 16), at);
-    const KvSegment segments[] = {{k1, v1, first}, {k2, v2, second}};
-    kernels.attend(q, queries, head_dim, segments, 2, type, 0.1f, scratch, out);
+  for (int round = 0; round < 60; round++) {
+    const KvType type = round % 3 == 0 ? KvType::f32 : round % 3 == 1 ? KvType::f16 : KvType::i8;
+    const std::size_t size = type == KvType::f32 ? 4 : type == KvType::f16 ? 2 : 1;
+    const std::size_t head_dim = 16 * random.between(1, 8), queries = random.between(1, 6);
+    const std::size_t rows = random.between(1, 20), window = random.between(1, 200);
+    const std::size_t slots = round_up(window - 1 + rows, kKvBlock), scales = slots * ((head_dim + 31) / 32);
+    const Guarded<std::uint8_t> keys(slots * head_dim * size, at), values(slots * head_dim * size, at);
+    const Guarded<float> key_scales(scales, at), value_scales(scales, at);
+    const Guarded<float> q(random.normals(rows * queries * head_dim), at), out(rows * queries * head_dim, at);
+    const Guarded<float> scratch(attention_scratch_floats(head_dim), at);
+    const KvHead ring{keys, values, key_scales, value_scales, slots, type};
+    kernels.attend(ring, {q, rows, queries, head_dim, random.below(1000), 0, window, 0.1f}, scratch, out);
     CHECK(out[0] == 0.0f);  // all values are zero
   }
 }

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "attention_support.h"
 #include "check.h"
-#include "kernels_support.h"
 
 using namespace voxtral_edge;
 using namespace voxtral_edge::test;
@@ -91,21 +91,16 @@ std::vector<float> elementwise(const Kernels& kernels) {
   return y;
 }
 
-std::vector<float> attention(const Kernels& kernels) {
-  const std::size_t count = 600, head_dim = 128, queries = 5;
+std::vector<float> attention(const Kernels& kernels, KvType type) {
+  const std::size_t window = 600, head_dim = 128, queries = 5, rows = 3;
   Numbers numbers;
-  const std::vector<float> q = numbers.many(queries * head_dim), keys = numbers.many(count * head_dim);
-  const std::vector<float> values = numbers.many(count * head_dim);
-  std::vector<float> out(2 * queries * head_dim), scratch(queries * round_up(count, 16));
-  const KvSegment whole{keys.data(), values.data(), count};
-  kernels.attend(q.data(), queries, head_dim, &whole, 1, KvType::f32, 0.05f, scratch.data(), out.data());
-  std::vector<std::uint16_t> half_keys(keys.size()), half_values(values.size());
-  kernels.to_f16(keys.data(), keys.size(), half_keys.data());
-  kernels.to_f16(values.data(), values.size(), half_values.data());
-  const KvSegment half{half_keys.data(), half_values.data(), count};
-  kernels.attend(q.data(), queries, head_dim, &half, 1, KvType::f16, 0.05f, scratch.data(),
-                 out.data() + queries * head_dim);
-  return out;
+  const std::vector<float> q = numbers.many(rows * queries * head_dim);
+  TestRing ring(type, head_dim, 640);
+  for (std::uint64_t p = 401; p < 1003; p++) {
+    const std::vector<float> key = numbers.many(head_dim);
+    ring.write(p, key, numbers.many(head_dim));
+  }
+  return attend(kernels, ring, {q.data(), rows, queries, head_dim, 1000, 0, window, 0.05f});
 }
 
 }  // namespace
@@ -121,7 +116,9 @@ TEST("float kernels have the same bits on every vector instruction set") {
   for (const Kernels* kernels : vector_kernels()) {
     CHECK_EQ(digest(float_product(*kernels)), std::string("cc56d3bb5657223c"));
     CHECK_EQ(digest(elementwise(*kernels)), std::string("54f28754a4e0ca5e"));
-    CHECK_EQ(digest(attention(*kernels)), std::string("a9c634adfad68910"));
+    CHECK_EQ(digest(attention(*kernels, KvType::f32)), std::string("c4b541303b1cf5bd"));
+    CHECK_EQ(digest(attention(*kernels, KvType::f16)), std::string("7f4679a6eaa93918"));
+    CHECK_EQ(digest(attention(*kernels, KvType::i8)), std::string("1881633b74d49515"));
   }
 }
 

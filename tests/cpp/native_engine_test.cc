@@ -281,19 +281,38 @@ TEST("absolute positions shift nothing: 2^17, 2^31, 2^32 and beyond") {
   }
 }
 
-TEST("half precision KV is smaller and close, never equal by accident") {
+TEST("half precision and int8 KV are smaller and close, never equal by accident") {
   const TinyModel model = check::make_model(package_of("fp32", 9));
-  const TinyModel halves = check::with_engine(model, 1, {}, KvChoice::f16);
-  CHECK_EQ(halves.engine->state_bytes() * 2, model.engine->state_bytes());
-  CHECK(model.engine->decoder_kv() == KvType::f32);
+  CHECK(model.engine->encoder_kv() == KvType::f32 && model.engine->decoder_kv() == KvType::f32);
   CHECK(check::make_model(package_of("int4", 1)).engine->decoder_kv() == KvType::f16);
   const Script script = make_script(model.engine->config(), 60, 12);
-  const Output exact = run_alone(*model.engine, script, {8}), rounded = run_alone(*halves.engine, script, {8});
-  double worst = 0.0;
-  for (std::size_t i = 0; i < exact.logits.size(); ++i)
-    worst = std::max<double>(worst, std::fabs(exact.logits[i] - rounded.logits[i]));
-  CHECK(worst > 0.0);
-  CHECK_NEAR(worst, 0.0, 0.1);  // 2^-11 relative per key and value, logits of order 10
+  const Output exact = run_alone(*model.engine, script, {8});
+  struct Case {
+    KvChoice choice;
+    KvType type;
+    double memory, tolerance;  // 2^-11 of each number, or 1/254 of the largest of 32; logits of order 10
+  };
+  for (const Case& c : {Case{KvChoice::f16, KvType::f16, 0.5, 0.1}, Case{KvChoice::i8, KvType::i8, 0.34, 1.0}}) {
+    const TinyModel small = check::with_engine(model, 1, {}, c.choice);
+    CHECK(small.engine->encoder_kv() == c.type && small.engine->decoder_kv() == c.type);
+    CHECK(static_cast<double>(small.engine->state_bytes()) <=
+          c.memory * static_cast<double>(model.engine->state_bytes()));
+    const Output rounded = run_alone(*small.engine, script, {8});
+    double worst = 0.0;
+    for (std::size_t i = 0; i < exact.logits.size(); ++i)
+      worst = std::max<double>(worst, std::fabs(exact.logits[i] - rounded.logits[i]));
+    CHECK(worst > 0.0);
+    CHECK_NEAR(worst, 0.0, c.tolerance);
+  }
+}
+
+TEST("int8 KV: calls of any size and threads change nothing") {
+  const TinyModel model = check::make_model(package_of("int4", 11), 1, {}, KvChoice::i8);
+  const TinyModel parallel = check::with_engine(model, 3, {}, KvChoice::i8);
+  const Script script = make_script(model.engine->config(), 90, 13);
+  const Output expected = run_alone(*model.engine, script, {1});
+  CHECK(run_alone(*model.engine, script, {3, 1, 8, 16}) == expected);
+  CHECK(run_alone(*parallel.engine, script, {5}) == expected);
 }
 
 TEST("the delay changes the decoder and only the decoder") {

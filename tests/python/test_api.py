@@ -65,7 +65,7 @@ def test_an_error_while_reporting_progress_stops_the_load() -> None:
         ({"name_or_dir": Path(__file__).parent}, ve.ModelFormatError, "manifest.json"),
         ({"name_or_dir": Path(__file__)}, ve.UsageError, "is a file"),
         ({"engine": "cuda"}, ve.UsageError, "native, onnxruntime"),
-        ({"kv_cache": "int2"}, ve.UsageError, "auto, f32, f16"),
+        ({"kv_cache": "int2"}, ve.UsageError, "auto, f32, f16, int8"),
         ({"threads": 0}, ve.UsageError, "from 1 up"),
         ({"threads": 2.5}, ve.UsageError, "from 1 up"),
         ({"threads": True}, ve.UsageError, "from 1 up"),

@@ -154,5 +154,11 @@ def test_attention_state_is_counted_at_the_fill_of_the_run() -> None:
     assert long["kv_read"] == full["kv_read"] and long["total"] == full["total"]
 
 
+def test_int8_state_counts_its_scales() -> None:
+    """A byte per number and a float32 per 32: 48 numbers per frame, 32 per token."""
+    costs = traffic.kv_costs(manifest(), "int8", "int8")
+    assert (costs["encoder"].position_bytes, costs["decoder"].position_bytes) == (54, 36)
+
+
 def test_floor_is_bytes_over_bandwidth() -> None:
     assert traffic.floor_ms(2_490_000_000, 32.0) == pytest.approx(77.8, abs=0.05)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-KV_ELEMENT_BYTES = {"f32": 4, "f16": 2, "int8": 1}
+from voxtral_edge.step_cost import position_bytes
+
 _PARTS = (
     ("decoder.embedding", "head"),
     ("decoder.", "decoder"),
@@ -69,8 +70,8 @@ def kv_costs(manifest: Mapping[str, Any], encoder_kv: str, decoder_kv: str) -> d
     encoder, decoder = manifest["config"]["encoder"], manifest["config"]["decoder"]
     frames = int(manifest["config"]["adapter"]["frames_per_token"])
     return {
-        "encoder": KvCost(_position_bytes(encoder, encoder_kv), int(encoder["window_frames"]), frames),
-        "decoder": KvCost(_position_bytes(decoder, decoder_kv), int(decoder["window_tokens"]), 1),
+        "encoder": KvCost(position_bytes(encoder, encoder_kv), int(encoder["window_frames"]), frames),
+        "decoder": KvCost(position_bytes(decoder, decoder_kv), int(decoder["window_tokens"]), 1),
     }
 
 
@@ -113,7 +114,3 @@ def bytes_per_step(
 def floor_ms(step_bytes: int, read_gbps: float) -> float:
     """The least time for a step at `read_gbps` (10^9 bytes per second)."""
     return step_bytes / (read_gbps * 1e6)
-
-
-def _position_bytes(stack: Mapping[str, Any], kind: str) -> int:
-    return 2 * int(stack["layers"]) * int(stack["kv_heads"]) * int(stack["head_dim"]) * KV_ELEMENT_BYTES[kind]

@@ -11,7 +11,7 @@ namespace voxtral_edge::avx2 {
 struct Vector16 {
   __m256 low, high;
 
-  static constexpr std::size_t kFloatRows = 6, kDots = 4, kSums = 4;
+  static constexpr std::size_t kFloatRows = 6, kLines = 6, kSums = 4;
 
   static Vector16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static Vector16 all(float x) {
@@ -23,6 +23,7 @@ struct Vector16 {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
             _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
   }
+  static Vector16 load_int8(const std::int8_t* p) { return {widen8(p), widen8(p + 8)}; }
   void store(float* p) const {
     _mm256_storeu_ps(p, low);
     _mm256_storeu_ps(p + 8, high);
@@ -70,19 +71,16 @@ struct Vector16 {
     return {_mm256_or_ps(_mm256_andnot_ps(sign, a.low), _mm256_and_ps(sign, s.low)),
             _mm256_or_ps(_mm256_andnot_ps(sign, a.high), _mm256_and_ps(sign, s.high))};
   }
-
-  // Tree: lane i + lane i+8, then i + i+4, then (0 + 1) + (2 + 3).
-  static Vector16 reduce16(const Vector16* a) { return {reduce8(a), reduce8(a + 8)}; }
+  float largest_lane() const {
+    const __m256 m = _mm256_max_ps(low, high);
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+  }
 
  private:
-  static __m256 fold8(Vector16 a) { return _mm256_add_ps(a.low, a.high); }
-  static __m256 fold4(__m256 a, __m256 b) {
-    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
-  }
-  static __m256 reduce8(const Vector16* a) {
-    __m256 halves[4];  // halves[j]: accumulator j, then accumulator 4 + j
-    for (int j = 0; j < 4; j++) halves[j] = fold4(fold8(a[j]), fold8(a[4 + j]));
-    return _mm256_hadd_ps(_mm256_hadd_ps(halves[0], halves[1]), _mm256_hadd_ps(halves[2], halves[3]));
+  static __m256 widen8(const std::int8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
   // 2^n as two factors of normal size, so that only the last product rounds.
   static __m256 times_power8(__m256 p, __m256 n) {

@@ -5,9 +5,8 @@
 
 namespace voxtral_edge::neon_dotprod {
 
-void attend(const float* q, std::size_t queries, std::size_t head_dim, const KvSegment* segments,
-            std::size_t segment_count, KvType type, float scale, float* scratch, float* out) {
-  shared::attend<Vector16>(q, queries, head_dim, segments, segment_count, type, scale, scratch, out);
+void attend(const KvHead& ring, const AttentionRows& rows, float* scratch, float* out) {
+  shared::attend<Vector16>(ring, rows, scratch, out);
 }
 
 }  // namespace voxtral_edge::neon_dotprod

@@ -11,7 +11,7 @@ namespace voxtral_edge::neon_dotprod {
 struct Vector16 {
   float32x4_t v[4];
 
-  static constexpr std::size_t kFloatRows = 6, kDots = 4, kSums = 4;
+  static constexpr std::size_t kFloatRows = 6, kLines = 6, kSums = 4;
 
   static Vector16 zero() { return all(0.0f); }
   static Vector16 all(float x) {
@@ -22,6 +22,12 @@ struct Vector16 {
     return {{vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)}};
   }
   static Vector16 load_half(const std::uint16_t* p) { return {{half4(p), half4(p + 4), half4(p + 8), half4(p + 12)}}; }
+  static Vector16 load_int8(const std::int8_t* p) {
+    const int8x16_t bytes = vld1q_s8(p);
+    const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_high_s8(bytes);
+    return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), vcvtq_f32_s32(vmovl_high_s16(low)),
+             vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), vcvtq_f32_s32(vmovl_high_s16(high))}};
+  }
   void store(float* p) const {
     for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, v[i]);
   }
@@ -71,11 +77,7 @@ struct Vector16 {
   static Vector16 with_sign(Vector16 a, Vector16 s) {
     return each(a, s, [](float32x4_t x, float32x4_t y) { return vbslq_f32(vdupq_n_u32(0x80000000u), y, x); });
   }
-
-  // Tree: lane i + lane i+8, then i + i+4, then (0 + 1) + (2 + 3).
-  static Vector16 reduce16(const Vector16* a) {
-    return {{reduce4(a), reduce4(a + 4), reduce4(a + 8), reduce4(a + 12)}};
-  }
+  float largest_lane() const { return vmaxvq_f32(vmaxq_f32(vmaxq_f32(v[0], v[1]), vmaxq_f32(v[2], v[3]))); }
 
  private:
   template <class F>
@@ -83,10 +85,6 @@ struct Vector16 {
     return {{f(a.v[0], b.v[0]), f(a.v[1], b.v[1]), f(a.v[2], b.v[2]), f(a.v[3], b.v[3])}};
   }
   static float32x4_t half4(const std::uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
-  static float32x4_t fold4(Vector16 a) { return vaddq_f32(vaddq_f32(a.v[0], a.v[2]), vaddq_f32(a.v[1], a.v[3])); }
-  static float32x4_t reduce4(const Vector16* a) {
-    return vpaddq_f32(vpaddq_f32(fold4(a[0]), fold4(a[1])), vpaddq_f32(fold4(a[2]), fold4(a[3])));
-  }
 };
 
 }  // namespace voxtral_edge::neon_dotprod

@@ -1,195 +1,326 @@
-// Softmax attention of the query heads that share one KV head, over a ring given as segments.
+// Softmax attention of query rows of one stream over the ring of one KV head (kernels.h: attend).
 //
-// Three passes over positions counted from the oldest (never from the ring slot, so wrapping cannot change a bit):
-// scores = scale q.k; weights = exp(score - max); out = sum(weight value) / sum(weight).
+// One pass over the positions in blocks of kKvBlock at absolute multiples of it. For each block and all rows at once:
+// scores = q.k; weights = exp(score - largest so far); sums = sum(weight value). Then total and output are rescaled by
+// exp(largest before - largest now) and take the block's sums in. A key or value is loaded and converted once for up to
+// kLines query vectors; the block stays in the first-level cache for the others.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/kernels.h"
+#include "kernels/shared/row_blocks.h"
 #include "kernels/shared/vector_math.h"
 
 namespace voxtral_edge::shared {
 
-// Values of this many positions are summed on their own before joining the total: a window of 8192 then loses as
-// little as 32 additions do. Also keeps a block's values in cache for all queries.
-inline constexpr std::size_t kPositionBlock = 256;
+// Where one block lies.
+template <class Element>
+struct KvBlock {
+  const Element* keys;
+  const Element* values;
+  const float* key_scales;
+  const float* value_scales;
+};
 
-// A window of one head is a few megabytes read front to back, like weights: 8 KiB ahead hides the memory latency.
-inline constexpr std::size_t kRingPrefetchBytes = 8192;
+// Vectors of keys (or of one value) beside each other, so that M query vectors give sums enough to hide the latency of
+// a multiply-add.
+template <class V, std::size_t M>
+inline constexpr std::size_t kBeside = V::kSums / M >= 4   ? 4
+                                       : V::kSums / M >= 2 ? 2
+                                                           : 1;
 
+// One tile: query vectors ("lines", rows x queries) `begin` to `begin + lines` of the call, at most kAttentionLines.
 template <class V, class Element>
-struct Attention {
-  const float* q;
-  std::size_t queries, head_dim;
-  const KvSegment* segments;
-  std::size_t segment_count;
-  float scale;
-  float* scores;  // [queries][stride]
-  std::size_t total, stride;
-  float* out;
+struct AttentionTile {
+  const KvHead& ring;
+  const AttentionRows& in;
+  std::size_t begin, lines;
+  float* out;      // [lines][head_dim], of the tile
+  float* packed;   // [head_dim][lines]            queries times scale
+  float* sums;     // [lines][head_dim]            weighted values of one block
+  float* weights;  // [lines][kKvBlock]            scores, then weights, of one block
+  float* totals;   // [lines][kLanes]              sums of weights
+  float* largest;  // [kAttentionLines]            score so far
+  float* found;    // [kAttentionLines]            largest score of the block
+  float* factors;  // [kAttentionLines]            exp(largest before - largest now)
 
-  // A place in the ring.
-  struct Cursor {
-    std::size_t segment = 0, offset = 0;
+  static constexpr bool kScaled = sizeof(Element) == 1;
+  static constexpr std::size_t kPerCacheLine = 64 / (kLanes * sizeof(Element));  // vectors of 16
+
+  // Positions of a block, counted from its first.
+  struct Span {
+    std::size_t from, to;
   };
 
-  // Calls f(segment, offset, count) for the runs that hold the next `count` positions, and moves on.
-  template <class F>
-  VOXTRAL_EDGE_INLINE void for_runs(Cursor& cursor, std::size_t count, F f) const {
-    while (count > 0) {
-      const KvSegment& segment = segments[cursor.segment];
-      const std::size_t left = segment.count - cursor.offset, run = left < count ? left : count;
-      if (run > 0) f(segment, cursor.offset, run);
-      count -= run;
-      cursor.offset += run;
-      if (cursor.offset == segment.count) cursor = {cursor.segment + 1, 0};
+  std::size_t head_dim() const { return in.head_dim; }
+  std::size_t scale_blocks() const { return (in.head_dim + kKvScaleColumns - 1) / kKvScaleColumns; }
+
+  std::uint64_t oldest(std::size_t row) const {
+    const std::uint64_t position = in.position + row, there = position - in.first + 1;
+    return there < in.window ? in.first : position + 1 - in.window;
+  }
+
+  // What of the block `row` sees; it sees some of it.
+  Span seen(std::size_t row, std::uint64_t block) const {
+    const std::uint64_t from = oldest(row), to = in.position + row + 1;
+    return {from > block ? static_cast<std::size_t>(from - block) : 0,
+            to - block < kKvBlock ? static_cast<std::size_t>(to - block) : kKvBlock};
+  }
+
+  // The tile's lines of a row.
+  std::size_t first_line(std::size_t row) const {
+    const std::size_t line = row * in.queries;
+    return line > begin ? line - begin : 0;
+  }
+  std::size_t end_line(std::size_t row) const {
+    const std::size_t line = (row + 1) * in.queries - begin;
+    return line < lines ? line : lines;
+  }
+
+  KvBlock<Element> place(std::uint64_t block) const {
+    const std::size_t slot = static_cast<std::size_t>(block % ring.slots);
+    const std::size_t scales = kScaled ? slot * scale_blocks() : 0;
+    return {static_cast<const Element*>(ring.keys) + slot * head_dim(),
+            static_cast<const Element*>(ring.values) + slot * head_dim(), ring.key_scales + scales,
+            ring.value_scales + scales};
+  }
+
+  // Into the second-level cache: the first is full of what this block needs.
+  VOXTRAL_EDGE_INLINE void prefetch_next_block(const Element* p) const {
+    __builtin_prefetch(p + kKvBlock * head_dim(), 0, 2);
+  }
+
+  // Multiplies M lines with kPerCacheLine columns of the keys of 16 N positions.
+  template <std::size_t M, std::size_t N, bool Ahead>
+  VOXTRAL_EDGE_INLINE void add_columns(const Element* keys, std::size_t keys_stride, const V* scales, const float* q,
+                                       V* dots) const {
+    if constexpr (Ahead)
+      for (std::size_t n = 0; n < N; n++) prefetch_next_block(keys + n * keys_stride);
+    VOXTRAL_EDGE_UNROLL
+    for (std::size_t c = 0; c < kPerCacheLine; c++) {
+      V key[N];
+      VOXTRAL_EDGE_UNROLL
+      for (std::size_t n = 0; n < N; n++) {
+        key[n] = load16<V>(keys + n * keys_stride + c * kLanes);
+        if constexpr (kScaled) key[n] = key[n] * scales[n];
+      }
+      VOXTRAL_EDGE_UNROLL
+      for (std::size_t m = 0; m < M; m++) {
+        const V part = V::all(q[c * lines + m]);
+        VOXTRAL_EDGE_UNROLL
+        for (std::size_t n = 0; n < N; n++) dots[m * N + n] = V::fma(part, key[n], dots[m * N + n]);
+      }
     }
   }
 
-  // Scores of `count` positions, the first of which has logical index `position`, for Q queries from `query` on.
-  // 16 / Q keys at a time: their 16 sums leave the lanes of 16 accumulators in one shared reduction.
-  template <std::size_t Q>
-  void score_run(const Element* keys, std::size_t count, std::size_t position, std::size_t query) const {
-    constexpr std::size_t kKeys = kLanes / Q;
-    constexpr std::size_t kFit = V::kDots / Q > 0 ? V::kDots / Q : 1, kStep = kFit < kKeys ? kFit : kKeys;
-    const float* queries_begin = q + query * head_dim;
-    for (std::size_t i = 0; i < count; i += kKeys) {
-      V dots[kLanes];
-      for (std::size_t k = 0; k < kKeys; k += kStep) {
-        const Element* rows[kStep];  // beyond the last key: that key again, its sums are not stored
-        for (std::size_t s = 0; s < kStep; s++) rows[s] = keys + (i + k + s < count ? i + k + s : count - 1) * head_dim;
-        V sums[kStep * Q];
-        for (std::size_t j = 0; j < kStep * Q; j++) sums[j] = V::zero();
-        for (std::size_t d = 0; d < head_dim; d += kLanes) {
-          V key[kStep];
-          for (std::size_t s = 0; s < kStep; s++) {
-            key[s] = load16<V>(rows[s] + d);
-            __builtin_prefetch(reinterpret_cast<const char*>(rows[s] + d) + kRingPrefetchBytes);
-          }
-          for (std::size_t j = 0; j < Q; j++) {
-            const V part = V::load(queries_begin + j * head_dim + d);
-            for (std::size_t s = 0; s < kStep; s++) sums[s * Q + j] = V::fma(part, key[s], sums[s * Q + j]);
-          }
-        }
-        for (std::size_t j = 0; j < kStep * Q; j++) dots[k * Q + j] = sums[j];
-      }
-      const V result = V::reduce16(dots) * V::all(scale);
-      float* to = scores + query * stride + position + i;
-      if (Q == 1 && i + kKeys <= count) {
-        result.store(to);
-        continue;
-      }
-      float lanes[kLanes];
-      result.store(lanes);
-      for (std::size_t k = 0; k < kKeys && i + k < count; k++)
-        for (std::size_t j = 0; j < Q; j++) to[j * stride + k] = lanes[k * Q + j];
+  // Scores of M lines with the keys of 16 N positions. Ahead: the first lines to meet this block fetch the next one.
+  template <std::size_t M, std::size_t N, bool Ahead>
+  void score(const KvBlock<Element>& at, std::size_t group, std::size_t line) const {
+    const std::size_t keys_stride = head_dim() * kLanes, scales_stride = scale_blocks() * kLanes;
+    const Element* keys = at.keys + group * keys_stride;
+    const float* q = packed + line;
+    V dots[M * N];
+    VOXTRAL_EDGE_UNROLL
+    for (std::size_t j = 0; j < M * N; j++) dots[j] = V::zero();
+    const std::size_t run = kScaled ? kKvScaleColumns : head_dim();
+    for (std::size_t begin = 0; begin < head_dim(); begin += run) {
+      V scales[N];
+      VOXTRAL_EDGE_UNROLL
+      for (std::size_t n = 0; n < N; n++)
+        if constexpr (kScaled)
+          scales[n] = V::load(at.key_scales + (group + n) * scales_stride + begin / kKvScaleColumns * kLanes);
+      const std::size_t end = begin + run < head_dim() ? begin + run : head_dim();
+      for (std::size_t d = begin; d < end; d += kPerCacheLine)
+        add_columns<M, N, Ahead>(keys + d * kLanes, keys_stride, scales, q + d * lines, dots);
     }
+    VOXTRAL_EDGE_UNROLL
+    for (std::size_t m = 0; m < M; m++) VOXTRAL_EDGE_UNROLL
+    for (std::size_t n = 0; n < N; n++) dots[m * N + n].store(weights + (line + m) * kKvBlock + (group + n) * kLanes);
   }
 
-  template <std::size_t Q>
-  void score_queries(std::size_t query) const {
-    Cursor cursor;
-    std::size_t position = 0;
-    for_runs(cursor, total, [&](const KvSegment& segment, std::size_t offset, std::size_t count) {
-      score_run<Q>(static_cast<const Element*>(segment.keys) + offset * head_dim, count, position, query);
-      position += count;
+  template <std::size_t M, bool Ahead>
+  void score_groups(const KvBlock<Element>& at, Span positions, std::size_t line) const {
+    constexpr std::size_t kGroups = kBeside<V, M>;
+    const std::size_t end = (positions.to + kLanes - 1) / kLanes;
+    std::size_t group = positions.from / kLanes;
+    for (; group + kGroups <= end; group += kGroups) score<M, kGroups, Ahead>(at, group, line);
+    if constexpr (kGroups > 1)
+      for (; group < end; group++) score<M, 1, Ahead>(at, group, line);
+  }
+
+  void score_lines(const KvBlock<Element>& at, Span positions, std::size_t from, std::size_t to) const {
+    for_row_blocks<V::kLines>(to - from, [&]<std::size_t M>(std::size_t line) {
+      if (line == 0) score_groups<M, true>(at, positions, from);
+      else score_groups<M, false>(at, positions, from + line);
     });
   }
 
-  // Scores to weights exp(score - max), not yet divided by their sum.
-  void softmax(float* row) const {
+  // Hides the scores of positions the line's row does not see, and finds the largest of the others.
+  void find_largest(std::size_t line, Span seen_positions) const {
     const float lowest = -__builtin_inff();
-    for (std::size_t i = total; i < stride; i++) row[i] = lowest;
-    V largest = V::all(lowest);
-    for (std::size_t i = 0; i < stride; i += kLanes) largest = V::larger(V::load(row + i), largest);
-    const V max = V::all(largest_lane(largest));
-    for (std::size_t i = 0; i < stride; i += kLanes) exp16(V::load(row + i) - max).store(row + i);
+    float* row = weights + line * kKvBlock;
+    for (std::size_t i = 0; i < seen_positions.from; i++) row[i] = lowest;
+    for (std::size_t i = seen_positions.to; i < kKvBlock; i++) row[i] = lowest;
+    V most = V::all(lowest);
+    for (std::size_t i = 0; i < kKvBlock; i += kLanes) most = V::larger(V::load(row + i), most);
+    found[line] = most.largest_lane();
   }
 
-  // out[query + j][d ... d + 16 C) += the weighted values of one position block.
-  template <std::size_t Q, std::size_t C>
-  void weigh(Cursor cursor, std::size_t position, std::size_t count, std::size_t query, std::size_t d) const {
-    V sums[Q * C];
-    for (std::size_t j = 0; j < Q * C; j++) sums[j] = V::zero();
-    const float* weights = scores + query * stride + position;
-    for_runs(cursor, count, [&](const KvSegment& segment, std::size_t offset, std::size_t run) VOXTRAL_EDGE_INLINE {
-      const Element* values = static_cast<const Element*>(segment.values) + offset * head_dim + d;
-      for (std::size_t i = 0; i < run; i++, values += head_dim) {
-        V value[C];
-        for (std::size_t c = 0; c < C; c++) {
-          value[c] = load16<V>(values + c * kLanes);
-          __builtin_prefetch(reinterpret_cast<const char*>(values + c * kLanes) + kRingPrefetchBytes);
-        }
-        for (std::size_t j = 0; j < Q; j++) {
-          const V weight = V::all(weights[j * stride + i]);
-          for (std::size_t c = 0; c < C; c++) sums[j * C + c] = V::fma(weight, value[c], sums[j * C + c]);
-        }
-      }
-      weights += run;
-    });
-    for (std::size_t j = 0; j < Q; j++)
+  // factors and largest of all lines; those that see nothing of the block have found -infinity and keep theirs.
+  void update_largest() const {
+    for (std::size_t i = 0; i < lines; i += kLanes) {
+      const V before = V::load(largest + i), now = V::larger(V::load(found + i), before);
+      exp16(before - now).store(factors + i);
+      now.store(largest + i);
+    }
+  }
+
+  // Scores to weights, and their sum onto the total.
+  void weights_of_scores(std::size_t line) const {
+    float* row = weights + line * kKvBlock;
+    const V most = V::all(largest[line]);
+    V sum = V::zero();
+    for (std::size_t i = 0; i < kKvBlock; i += kLanes) {
+      const V weight = exp16(V::load(row + i) - most);
+      weight.store(row + i);
+      sum = sum + weight;
+    }
+    float* total = totals + line * kLanes;
+    V::fma(V::load(total), V::all(factors[line]), sum).store(total);
+  }
+
+  // sums[line ... line + M][d ... d + 16 C] += the weighted values of some positions of a block.
+  template <std::size_t M, std::size_t C, bool Ahead>
+  void weigh(const KvBlock<Element>& at, Span positions, std::size_t line, std::size_t d) const {
+    V dots[M * C];
+    float* to = sums + line * head_dim() + d;
+    VOXTRAL_EDGE_UNROLL
+    for (std::size_t m = 0; m < M; m++) VOXTRAL_EDGE_UNROLL
+    for (std::size_t c = 0; c < C; c++) dots[m * C + c] = V::load(to + m * head_dim() + c * kLanes);
+    const Element* values = at.values + positions.from * head_dim() + d;
+    const float* weight = weights + line * kKvBlock;
+    for (std::size_t i = positions.from; i < positions.to; i++, values += head_dim()) {
+      if constexpr (Ahead)
+        for (std::size_t c = 0; c < C; c += kPerCacheLine) prefetch_next_block(values + c * kLanes);
+      V value[C];
+      VOXTRAL_EDGE_UNROLL
       for (std::size_t c = 0; c < C; c++) {
-        float* to = out + (query + j) * head_dim + d + c * kLanes;
-        (V::load(to) + sums[j * C + c]).store(to);
+        value[c] = load16<V>(values + c * kLanes);
+        if constexpr (kScaled)
+          value[c] = value[c] * V::all(at.value_scales[i * scale_blocks() + (d + c * kLanes) / kKvScaleColumns]);
       }
+      VOXTRAL_EDGE_UNROLL
+      for (std::size_t m = 0; m < M; m++) {
+        const V factor = V::all(weight[m * kKvBlock + i]);
+        VOXTRAL_EDGE_UNROLL
+        for (std::size_t c = 0; c < C; c++) dots[m * C + c] = V::fma(factor, value[c], dots[m * C + c]);
+      }
+    }
+    VOXTRAL_EDGE_UNROLL
+    for (std::size_t m = 0; m < M; m++) VOXTRAL_EDGE_UNROLL
+    for (std::size_t c = 0; c < C; c++) dots[m * C + c].store(to + m * head_dim() + c * kLanes);
   }
 
-  template <std::size_t Q>
-  void weigh_queries(const Cursor& cursor, std::size_t position, std::size_t count, std::size_t query) const {
-    constexpr std::size_t kFit = V::kSums / Q, kChunks = kFit < 1 ? 1 : kFit > 4 ? 4 : kFit;
+  template <std::size_t M, bool Ahead>
+  void weigh_columns(const KvBlock<Element>& at, Span positions, std::size_t line) const {
+    constexpr std::size_t kChunks = kBeside<V, M>;
     std::size_t d = 0;
-    for (; d + kChunks * kLanes <= head_dim; d += kChunks * kLanes)
-      weigh<Q, kChunks>(cursor, position, count, query, d);
-    for (; d < head_dim; d += kLanes) weigh<Q, 1>(cursor, position, count, query, d);
+    for (; d + kChunks * kLanes <= head_dim(); d += kChunks * kLanes) weigh<M, kChunks, Ahead>(at, positions, line, d);
+    if constexpr (kChunks > 1)
+      for (; d < head_dim(); d += kLanes) weigh<M, 1, Ahead>(at, positions, line, d);
   }
 
-  // f.operator()<Q>(query) for the queries in tiles of 4, 2 and 1.
-  template <class F>
-  void for_query_tiles(std::size_t largest, F f) const {
-    std::size_t query = 0;
-    for (; largest >= 4 && query + 4 <= queries; query += 4) f.template operator()<4>(query);
-    for (; query + 2 <= queries; query += 2) f.template operator()<2>(query);
-    for (; query < queries; query++) f.template operator()<1>(query);
+  void weigh_lines(const KvBlock<Element>& at, Span positions, std::size_t from, std::size_t to) const {
+    if (positions.from >= positions.to) return;
+    for_row_blocks<V::kLines>(to - from, [&]<std::size_t M>(std::size_t line) {
+      if (line == 0) weigh_columns<M, true>(at, positions, from);
+      else weigh_columns<M, false>(at, positions, from + line);
+    });
+  }
+
+  // Positions that all of the rows see are weighed together; those before and after by the rows that see them, never
+  // with a weight of zero: a NaN there is none of the other rows' business.
+  void weigh_rows(const KvBlock<Element>& at, std::uint64_t block, std::size_t row, std::size_t row_end) const {
+    Span common{seen(row_end - 1, block).from, seen(row, block).to};
+    if (common.from >= common.to) common = {kKvBlock, kKvBlock};
+    for (std::size_t r = row; r < row_end; r++) {
+      const Span own = seen(r, block);
+      weigh_lines(at, {own.from, own.to < common.from ? own.to : common.from}, first_line(r), end_line(r));
+    }
+    weigh_lines(at, common, first_line(row), end_line(row_end - 1));
+    for (std::size_t r = row; r < row_end; r++)
+      weigh_lines(at, {common.to, seen(r, block).to}, first_line(r), end_line(r));
+  }
+
+  void step(std::uint64_t block) const {
+    std::size_t row = begin / in.queries, row_end = (begin + lines - 1) / in.queries + 1;
+    while (in.position + row < block) row++;
+    while (oldest(row_end - 1) >= block + kKvBlock) row_end--;
+    const std::size_t from = first_line(row), to = end_line(row_end - 1);
+    const KvBlock<Element> at = place(block);
+    score_lines(at, {seen(row, block).from, seen(row_end - 1, block).to}, from, to);
+    for (std::size_t i = 0; i < kAttentionLines; i++) found[i] = -__builtin_inff();
+    for (std::size_t r = row; r < row_end; r++) {
+      const Span positions = seen(r, block);
+      for (std::size_t line = first_line(r); line < end_line(r); line++) find_largest(line, positions);
+    }
+    update_largest();
+    for (std::size_t line = from; line < to; line++) weights_of_scores(line);
+    for (std::size_t i = from * head_dim(); i < to * head_dim(); i += kLanes) V::zero().store(sums + i);
+    weigh_rows(at, block, row, row_end);
+    for (std::size_t line = from; line < to; line++) {
+      const V factor = V::all(factors[line]);
+      for (std::size_t i = line * head_dim(); i < (line + 1) * head_dim(); i += kLanes)
+        V::fma(V::load(out + i), factor, V::load(sums + i)).store(out + i);
+    }
   }
 
   void run() const {
-    for (std::size_t i = 0; i < queries * head_dim; i += kLanes) V::zero().store(out + i);
-    if (total == 0) return;
-    for_query_tiles(4, [&]<std::size_t Q>(std::size_t query) { score_queries<Q>(query); });
-    for (std::size_t i = 0; i < queries; i++) softmax(scores + i * stride);
-    Cursor cursor;
-    for (std::size_t position = 0; position < total; position += kPositionBlock) {
-      const std::size_t count = total - position < kPositionBlock ? total - position : kPositionBlock;
-      for_query_tiles(V::kSums / 2,
-                      [&]<std::size_t Q>(std::size_t query) { weigh_queries<Q>(cursor, position, count, query); });
-      for_runs(cursor, count, [](const KvSegment&, std::size_t, std::size_t) {});
+    for (std::size_t line = 0; line < lines; line++)
+      for (std::size_t d = 0; d < head_dim(); d++)
+        packed[d * lines + line] = in.q[(begin + line) * head_dim() + d] * in.scale;
+    for (std::size_t i = 0; i < lines * head_dim(); i += kLanes) V::zero().store(out + i);
+    for (std::size_t i = 0; i < lines * kLanes; i += kLanes) V::zero().store(totals + i);
+    for (std::size_t i = 0; i < kAttentionLines; i++) largest[i] = -__builtin_inff();
+    const std::uint64_t last = in.position + (begin + lines - 1) / in.queries;
+    for (std::uint64_t block = oldest(begin / in.queries) / kKvBlock * kKvBlock; block <= last; block += kKvBlock)
+      step(block);
+    for (std::size_t line = 0; line < lines; line++) {
+      const V inverse = V::all(1.0f / sum_lanes(V::load(totals + line * kLanes)));
+      for (std::size_t i = line * head_dim(); i < (line + 1) * head_dim(); i += kLanes)
+        (V::load(out + i) * inverse).store(out + i);
     }
-    for (std::size_t i = 0; i < queries; i++) divide_by_weights(i);
-  }
-
-  // The sum runs over the lanes as softmax() left them: padding positions hold exp(-infinity) = 0.
-  void divide_by_weights(std::size_t query) const {
-    V sum = V::zero();
-    for (std::size_t i = 0; i < stride; i += kLanes) sum = sum + V::load(scores + query * stride + i);
-    const V inverse = V::all(1.0f / sum_lanes(sum));
-    float* row = out + query * head_dim;
-    for (std::size_t d = 0; d < head_dim; d += kLanes) (V::load(row + d) * inverse).store(row + d);
   }
 };
 
-template <class V>
-void attend(const float* q, std::size_t queries, std::size_t head_dim, const KvSegment* segments,
-            std::size_t segment_count, KvType type, float scale, float* scratch, float* out) {
-  std::size_t total = 0;
-  for (std::size_t s = 0; s < segment_count; s++) total += segments[s].count;
-  const std::size_t stride = (total + kLanes - 1) / kLanes * kLanes;
-  if (type == KvType::f32)
-    Attention<V, float>{q, queries, head_dim, segments, segment_count, scale, scratch, total, stride, out}.run();
-  else
-    Attention<V, std::uint16_t>{q, queries, head_dim, segments, segment_count, scale, scratch, total, stride, out}
+template <class V, class Element>
+void attend_tiles(const KvHead& ring, const AttentionRows& rows, float* scratch, float* out) {
+  const std::size_t total = rows.rows * rows.queries, tiles = (total + kAttentionLines - 1) / kAttentionLines;
+  float* sums = scratch + kAttentionLines * rows.head_dim;
+  float* weights = sums + kAttentionLines * rows.head_dim;
+  float* totals = weights + kAttentionLines * kKvBlock;
+  float* largest = totals + kAttentionLines * kLanes;
+  for (std::size_t i = 0; i < tiles; i++) {
+    const std::size_t begin = total * i / tiles, end = total * (i + 1) / tiles;
+    AttentionTile<V, Element>{
+        ring, rows,    begin,  end - begin, out + begin * rows.head_dim, scratch,
+        sums, weights, totals, largest,     largest + kAttentionLines,   largest + 2 * kAttentionLines}
         .run();
+  }
+}
+
+template <class V>
+void attend(const KvHead& ring, const AttentionRows& rows, float* scratch, float* out) {
+  switch (ring.type) {
+    case KvType::f32:
+      return attend_tiles<V, float>(ring, rows, scratch, out);
+    case KvType::f16:
+      return attend_tiles<V, std::uint16_t>(ring, rows, scratch, out);
+    case KvType::i8:
+      return attend_tiles<V, std::int8_t>(ring, rows, scratch, out);
+  }
 }
 
 }  // namespace voxtral_edge::shared

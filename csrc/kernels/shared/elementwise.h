@@ -98,7 +98,7 @@ LogitStats logit_stats(const float* logits, std::size_t count) {
     std::size_t i = begin;
     for (; i + kLanes <= end; i += kLanes) largest = V::larger(V::load(logits + i), largest);
     if (i < end) largest = V::larger(load_some<V>(logits + i, end - i, lowest), largest);
-    const float run_max = largest_lane(largest);
+    const float run_max = largest.largest_lane();
     if (!(run_max > stats.max)) continue;
     stats.max = run_max;
     for (i = begin; logits[i] != run_max; i++) {

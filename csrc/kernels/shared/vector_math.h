@@ -18,6 +18,10 @@ template <class V>
 VOXTRAL_EDGE_INLINE inline V load16(const std::uint16_t* p) {
   return V::load_half(p);
 }
+template <class V>
+VOXTRAL_EDGE_INLINE inline V load16(const std::int8_t* p) {
+  return V::load_int8(p);
+}
 
 // The first `count` < 16 lanes from memory, the rest `fill`. Reads nothing beyond them.
 template <class V>
@@ -34,7 +38,7 @@ VOXTRAL_EDGE_INLINE inline void store_some(V v, float* p, std::size_t count) {
   for (std::size_t i = 0; i < count; i++) p[i] = lanes[i];
 }
 
-// Tree: lane i + lane i+8, then i + i+4, then (0 + 1) + (2 + 3); the same as V::reduce16.
+// Tree: lane i + lane i+8, then i + i+4, then (0 + 1) + (2 + 3).
 template <class V>
 VOXTRAL_EDGE_INLINE inline float sum_lanes(V v) {
   float l[kLanes];
@@ -42,15 +46,6 @@ VOXTRAL_EDGE_INLINE inline float sum_lanes(V v) {
   for (std::size_t i = 0; i < 8; i++) l[i] += l[i + 8];
   for (std::size_t i = 0; i < 4; i++) l[i] += l[i + 4];
   return (l[0] + l[1]) + (l[2] + l[3]);
-}
-
-template <class V>
-VOXTRAL_EDGE_INLINE inline float largest_lane(V v) {
-  float l[kLanes];
-  v.store(l);
-  float largest = l[0];
-  for (std::size_t i = 1; i < kLanes; i++) largest = l[i] > largest ? l[i] : largest;
-  return largest;
 }
 
 // e^x to 2 units in the last place: x = n ln 2 + r, |r| <= 0.347, e^r = 1 + r + r^2 q(r) with q fitted to a relative
