@@ -40,7 +40,7 @@ def test_programs_run(server: RunningServer, program: str) -> None:
 
 
 def test_there_is_a_program_for_every_protocol() -> None:
-    assert len(PROGRAMS) == 4
+    assert len(PROGRAMS) == 5
 
 
 def test_limits_table() -> None:
@@ -53,7 +53,7 @@ def test_limits_table() -> None:
         "message without audio": [limits.control_bytes // KIB],
         "request headers": [limits.header_bytes // KIB, limits.header_s],
         "request body": [limits.upload_bytes // MIB, limits.upload_s],
-        "form": [limits.form_fields, limits.field_bytes // KIB],
+        "form": [limits.form_fields, limits.field_bytes // KIB, limits.reference_bytes // MIB],
         "time to the first message": [limits.first_message_s],
         "time between messages": [limits.idle_s],
         "length of a session": [limits.session_s / 3600],

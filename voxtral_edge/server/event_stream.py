@@ -40,7 +40,8 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def emit(event: dict[str, Any]) -> None:
             data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-            await self._write(send, f"data: {data}\n\n".encode())
+            # Mistral's client reads the name; OpenAI's takes it from the data.
+            await self._write(send, f"event: {event['type']}\ndata: {data}\n\n".encode())
 
         with self._resources:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

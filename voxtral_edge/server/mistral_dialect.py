@@ -18,6 +18,7 @@ from voxtral_edge.results import Segment
 from voxtral_edge.segments import SegmentBuilder
 from voxtral_edge.server.connection import Connection, DialectError, decode_audio
 from voxtral_edge.server.hub import Hub
+from voxtral_edge.server.mistral_files import usage
 from voxtral_edge.server.mistral_session import MistralSettings, updated
 from voxtral_edge.server.session import Session, Update
 from voxtral_edge.server.socket import JsonSocket
@@ -148,7 +149,6 @@ class MistralConnection(Connection):
             spans = [(segment["start"], segment["end"]) for segment in self._segments]
             for segment, speaker in zip(self._segments, self._speakers.final_speakers(spans), strict=True):
                 segment["speaker_id"] = speaker
-        prompt, completion = self.session.prompt_tokens, update.generated_tokens
         await self.socket.send(
             {
                 "type": "transcription.done",
@@ -156,12 +156,7 @@ class MistralConnection(Connection):
                 "text": self._text,
                 "language": self._settings.language,
                 "segments": self._segments,
-                "usage": {
-                    "prompt_tokens": prompt,
-                    "completion_tokens": completion,
-                    "total_tokens": prompt + completion,
-                    "prompt_audio_seconds": round(update.heard_s),
-                },
+                "usage": usage(self.session.prompt_tokens, update.generated_tokens, update.heard_s),
             }
         )
 

@@ -14,7 +14,8 @@ from voxtral_edge.server.hub import Hub
 from voxtral_edge.server.known_speakers import NAMES, REFERENCES, pair_known_speakers
 
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json", "diarized_json")
-_STREAM_FORMATS = ("json", "text", "diarized_json")
+MISTRAL = "mistral"  # what Mistral's clients get; not to be asked for by name
+_STREAM_FORMATS = ("json", "text", "diarized_json", MISTRAL)
 _GRANULARITIES = ("word", "segment")
 _TRUE, _FALSE = ("true", "1"), ("false", "0", "")
 
@@ -29,7 +30,7 @@ _WITHOUT_EFFECT = {
 @dataclass(frozen=True)
 class TranscriptionRequest:
     """A checked form. `language` is what the client says, repeated in verbose_json; it does not steer the
-    model."""
+    model. `response_format` is one of OpenAI's or MISTRAL."""
 
     file: UploadFile
     model: str
@@ -40,6 +41,7 @@ class TranscriptionRequest:
     delay_tokens: int
     keywords: tuple[str, ...]
     known_speakers: tuple[tuple[str, str], ...]  # (name, data URL of a recording)
+    diarize: bool
 
 
 def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
@@ -53,14 +55,16 @@ def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
         names = ", ".join(hub.model_names)
         words = f"model {model[:100]!r} does not exist; this server has {names}"
         raise RequestError(404, words, param="model", code="model_not_found")
-    response_format = _response_format(fields.text("response_format") or "json")
+    mistral = fields.has("diarize")
+    response_format = MISTRAL if mistral else _response_format(fields.text("response_format") or "json")
+    diarize = fields.boolean("diarize") if mistral else response_format == "diarized_json"
     stream = fields.boolean("stream")
     if stream and response_format not in _STREAM_FORMATS:
         raise RequestError(
             400, "stream=true goes with response_format json, text or diarized_json", param="response_format"
         )
     granularities = frozenset(fields.list("timestamp_granularities", _GRANULARITIES))
-    if granularities and response_format != "verbose_json":
+    if granularities and response_format not in ("verbose_json", MISTRAL):
         raise RequestError(
             400, "timestamp_granularities needs response_format=verbose_json", param="timestamp_granularities"
         )
@@ -69,8 +73,11 @@ def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
     if language is not None and len(language) > 16:
         raise RequestError(400, "language must be a code such as en", param="language")
     tokens = _delay(fields.text("delay_ms"), hub)
-    keywords = tuple(word for word in fields.all("keywords") if word)
+    keywords = tuple(word for word in fields.all("context_bias" if mistral else "keywords") if word)
     known = pair_known_speakers(fields.all(NAMES), fields.all(REFERENCES))
+    if mistral and any(fields.all("speaker_references")):
+        words = f"use {NAMES} and {REFERENCES} with OpenAI's interface; leave it out"
+        raise RequestError(400, f"speaker_references is not supported: {words}", param="speaker_references")
     if known and response_format != "diarized_json":
         raise RequestError(400, f"{NAMES} needs response_format=diarized_json", param=NAMES)
     fields.refuse_rest()
@@ -79,11 +86,12 @@ def read_form(form: FormData, hub: Hub) -> TranscriptionRequest:
         model=model,
         response_format=response_format,
         stream=stream,
-        granularities=granularities or frozenset(["segment"]),
+        granularities=granularities if granularities or mistral else frozenset(["segment"]),
         language=language or None,
         delay_tokens=tokens,
         keywords=keywords,
         known_speakers=known,
+        diarize=diarize,
     )
 
 
@@ -140,6 +148,9 @@ class _Fields:
         if len(files) != 1 or self._files:
             raise RequestError(400, "send exactly one file, in the form field file", param="file")
         return files[0]
+
+    def has(self, name: str) -> bool:
+        return name in self._values
 
     def all(self, name: str) -> list[str]:
         return self._values.pop(name, [])

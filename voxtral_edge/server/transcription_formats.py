@@ -34,6 +34,20 @@ def duration_usage(seconds: float) -> dict[str, Any]:
     return {"type": "duration", "seconds": math.ceil(seconds)}
 
 
+def delta_event(text: str) -> dict[str, Any]:
+    """New text, while the file is decoded."""
+    return {"type": "transcript.text.delta", "delta": text}
+
+
+def closing_events(
+    request: TranscriptionRequest, transcript: Transcript, prompt_tokens: int, generated_tokens: int
+) -> list[dict[str, Any]]:
+    """The end of a stream: segments with their speakers, if those were asked for, and `transcript.text.done`."""
+    segments = speaker_segments(transcript) if request.diarize else []
+    usage = token_usage(prompt_tokens, generated_tokens)
+    return [*segments, {"type": "transcript.text.done", "text": transcript.text, "usage": usage}]
+
+
 def token_usage(prompt_tokens: int, generated_tokens: int) -> dict[str, Any]:
     """OpenAI's usage by tokens."""
     return {

@@ -1,4 +1,4 @@
-"""`POST /v1/audio/transcriptions`, OpenAI's REST interface: a file in, a transcript out, or its text as it is
+"""`POST /v1/audio/transcriptions` of OpenAI and of Mistral: a file in, a transcript out, or its text as it is
 found."""
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from voxtral_edge.errors import AudioFormatError, DeviceError, UsageError
 from voxtral_edge.hotwords import Hotwords
 from voxtral_edge.results import Transcript, Word, segments_from_words
+from voxtral_edge.server import mistral_files
 from voxtral_edge.server.errors import RequestError, error_response
-from voxtral_edge.server.event_stream import EventStream
+from voxtral_edge.server.event_stream import Emit, EventStream
 from voxtral_edge.server.hub import BusyError, Hub
 from voxtral_edge.server.known_speakers import enrol_known_speakers
 from voxtral_edge.server.session import Session, Update
 from voxtral_edge.server.speakers import FileSpeakers
-from voxtral_edge.server.transcription_form import TranscriptionRequest, read_form
-from voxtral_edge.server.transcription_formats import respond, speaker_segments, token_usage
+from voxtral_edge.server.transcription_form import MISTRAL, TranscriptionRequest, read_form
+from voxtral_edge.server.transcription_formats import closing_events, delta_event, respond
 from voxtral_edge.server.upload import UploadedAudio, read_multipart, store
 
 log = logging.getLogger("voxtral_edge.server")
@@ -74,8 +75,11 @@ async def _serve(request: Request, hub: Hub) -> Response:
         job = _Job(hub, session, file, speakers)
         if asked.stream:
             # The response runs after this function has returned; it closes everything when it ends.
-            return EventStream(_stream_body(job), hub.limits.send_s, stack.pop_all())
-        return respond(asked, await _until_disconnect(request, hub, job.run()))
+            return EventStream(_stream_body(job, asked), hub.limits.send_s, stack.pop_all())
+        transcript = await _until_disconnect(request, hub, job.run())
+        if asked.response_format == MISTRAL:
+            return JSONResponse(mistral_files.document(asked, transcript, *job.tokens))
+        return respond(asked, transcript)
 
 
 class _Job:
@@ -89,6 +93,11 @@ class _Job:
         self._file = file
         self.speakers = speakers
         self.generated_tokens = 0
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Of the prompt, and generated."""
+        return self.session.prompt_tokens, self.generated_tokens
 
     async def run(self, on_text: OnText | None = None) -> Transcript:
         """The transcript; `on_text` is called with every new piece of text."""
@@ -160,7 +169,7 @@ class _SessionFailedError(Exception):
 
 
 async def _speakers(hub: Hub, asked: TranscriptionRequest) -> FileSpeakers | None:
-    if asked.response_format != "diarized_json":
+    if not asked.diarize:
         return None
     try:
         embedder = await hub.embedder()
@@ -177,14 +186,14 @@ async def _hotwords(hub: Hub, keywords: tuple[str, ...]) -> Hotwords:
         raise RequestError(400, str(error), param="keywords") from None
 
 
-def _stream_body(job: _Job) -> Callable[[Callable[[dict[str, Any]], Awaitable[None]]], Awaitable[None]]:
-    """OpenAI's events: transcript.text.delta …, with speakers transcript.text.segment …, then
-    transcript.text.done; or error. Speakers are final only when all has been heard, so the segments come
-    last."""
+def _stream_body(job: _Job, asked: TranscriptionRequest) -> Callable[[Emit], Awaitable[None]]:
+    """Events with text …, with speakers those of segments …, then one with everything; or error. Speakers are final
+    only when all has been heard, so the segments come last."""
+    mistral = asked.response_format == MISTRAL
 
-    async def body(emit: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    async def body(emit: Emit) -> None:
         async def on_text(text: str) -> None:
-            await emit({"type": "transcript.text.delta", "delta": text})
+            await emit(mistral_files.delta_event(text) if mistral else delta_event(text))
 
         try:
             transcript = await job.run(on_text)
@@ -192,11 +201,9 @@ def _stream_body(job: _Job) -> Callable[[Callable[[dict[str, Any]], Awaitable[No
             code = getattr(error, "code", None) or "internal_error"
             await emit({"type": "error", "error": {"message": str(error), "code": code}})
             return
-        if job.speakers is not None:
-            for segment in speaker_segments(transcript):
-                await emit(segment)
-        usage = token_usage(job.session.prompt_tokens, job.generated_tokens)
-        await emit({"type": "transcript.text.done", "text": transcript.text, "usage": usage})
+        closing = mistral_files.closing_events if mistral else closing_events
+        for event in closing(asked, transcript, *job.tokens):
+            await emit(event)
 
     return body
 
