@@ -4,7 +4,9 @@
   python samples/make_samples.py asterisk/usr/share/asterisk/sounds/en_US_f_Allison/digits
 
 Each sample joins single recorded digits ("prompts") in the order, and with the silences, that samples.json
-lists: one human voice, but not one breath; see README.md.
+lists: one human voice, but not one breath; see README.md. Its "layout" says where the words lie, so that
+word times can be checked: "digits_s" is the length of each prompt with "keep_before_s" and "keep_after_s" of
+its surroundings, "lead_s" and "tail_s" is the silence around all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -24,11 +27,9 @@ PROMPT_RATE_HZ = 8000
 # The prompts carry up to 0.17 s of room noise before and after the word; 0.006 of full scale is just above
 # it.
 SILENCE_LEVEL = 0.006
-KEEP_BEFORE_S, KEEP_AFTER_S = 0.03, 0.05
-LEAD_S, TAIL_S = 0.3, 0.3
 
 
-def read_prompts(folder: Path) -> dict[str, NDArray[np.float32]]:
+def read_prompts(folder: Path, layout: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
     """The ten digits, float32 at 8 kHz, trimmed to the spoken part."""
     prompts = {}
     for number, word in enumerate(DIGITS):
@@ -36,25 +37,27 @@ def read_prompts(folder: Path) -> dict[str, NDArray[np.float32]]:
         if rate_hz != PROMPT_RATE_HZ or pcm.ndim != 1:
             raise SystemExit(f"{folder / f'{number}.wav'}: expected mono at {PROMPT_RATE_HZ} Hz")
         loud = np.flatnonzero(np.abs(pcm) > SILENCE_LEVEL)
-        begin = max(0, loud[0] - int(KEEP_BEFORE_S * rate_hz))
-        prompts[word] = pcm[begin : loud[-1] + int(KEEP_AFTER_S * rate_hz)]
+        begin = max(0, loud[0] - int(layout["keep_before_s"] * rate_hz))
+        prompts[word] = pcm[begin : loud[-1] + int(layout["keep_after_s"] * rate_hz)]
+        if len(prompts[word]) != round(layout["digits_s"][word] * rate_hz):
+            raise SystemExit(f"{folder / f'{number}.wav'}: not the recording that samples.json was made for")
     return prompts
 
 
 def join(
-    prompts: dict[str, NDArray[np.float32]], words: list[str], gaps_s: list[float]
+    prompts: dict[str, NDArray[np.float32]], words: list[str], gaps_s: list[float], layout: dict[str, Any]
 ) -> NDArray[np.float32]:
     """The words one after the other, each followed by its gap (seconds), float32 at 8 kHz."""
-    parts = [np.zeros(int(LEAD_S * PROMPT_RATE_HZ), np.float32)]
+    parts = [np.zeros(int(layout["lead_s"] * PROMPT_RATE_HZ), np.float32)]
     for word, gap_s in zip(words, gaps_s, strict=True):
         parts += [prompts[word], np.zeros(int(gap_s * PROMPT_RATE_HZ), np.float32)]
-    parts.append(np.zeros(int(TAIL_S * PROMPT_RATE_HZ), np.float32))
+    parts.append(np.zeros(int(layout["tail_s"] * PROMPT_RATE_HZ), np.float32))
     return np.concatenate(parts)
 
 
-def write(sample: dict, prompts: dict[str, NDArray[np.float32]]) -> None:
+def write(sample: dict[str, Any], prompts: dict[str, NDArray[np.float32]], layout: dict[str, Any]) -> None:
     """Writes one sample at the rate and channel count its entry asks for."""
-    pcm = join(prompts, sample["text"].split(), sample["gaps_s"])
+    pcm = join(prompts, sample["text"].split(), sample["gaps_s"], layout)
     if sample["sample_rate_hz"] != PROMPT_RATE_HZ:
         pcm = soxr.resample(pcm, PROMPT_RATE_HZ, sample["sample_rate_hz"], quality="VHQ")
     channels = np.repeat(pcm[:, None], sample["channels"], axis=1)
@@ -68,9 +71,10 @@ def main() -> None:
     )
     parser.add_argument("digits", type=Path, help="folder of the package's digit prompts (0.wav to 9.wav)")
     args = parser.parse_args()
-    prompts = read_prompts(args.digits)
-    for sample in json.loads((HERE / "samples.json").read_text())["samples"]:
-        write(sample, prompts)
+    listing = json.loads((HERE / "samples.json").read_text(encoding="utf-8"))
+    prompts = read_prompts(args.digits, listing["layout"])
+    for sample in listing["samples"]:
+        write(sample, prompts, listing["layout"])
 
 
 if __name__ == "__main__":

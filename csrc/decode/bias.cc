@@ -84,19 +84,21 @@ Biaser::Biaser(std::shared_ptr<const BiasTree> tree) : tree_(std::move(tree)) {
 void Biaser::reset() { active_.assign(1, 0); }  // the root: a phrase may begin at any text token
 
 TokenChoice Biaser::choose(TokenChoice unbiased, const float* logits, bool text_started) const {
-  std::uint32_t best = unbiased.id;
+  TokenChoice best = unbiased;
   float best_score = logits[unbiased.id];
   for (const std::uint32_t node : active_) {
     for (const BiasTree::Child& child : tree_->children(node)) {
       if (child.opening && text_started) continue;
       const float score = logits[child.id] + child.bonus;
-      if (score > best_score) {
-        best = child.id;
-        best_score = score;
-      }
+      if (score <= best_score) continue;
+      const float probability = unbiased.probability * std::exp(logits[child.id] - logits[unbiased.id]);
+      const float others = 1.0f - unbiased.probability - probability;
+      if (child.id != unbiased.id && probability * std::exp(child.bonus) <= kLeastLead * others) continue;
+      best = {child.id, probability};
+      best_score = score;
     }
   }
-  return {best, unbiased.probability * std::exp(logits[best] - logits[unbiased.id])};
+  return best;
 }
 
 void Biaser::advance(std::uint32_t id, bool text_started) {

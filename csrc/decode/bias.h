@@ -51,8 +51,15 @@ class BiasTree {
 
 // The state of one stream in the tree. It moves the choice between text tokens only: where the model itself would emit
 // a pad or a word mark, that stands, so biasing never makes it speak early or late.
+//
+// A phrase's token replaces the model's choice when, with its bonus, it is (a) likelier than the choice and (b) at
+// least kLeastLead times as likely as all tokens besides these two together. A bonus decides between two candidates;
+// where the model hesitates among many, the phrase being one of them says little, and (a) alone was wrong half of the
+// time.
 class Biaser {
  public:
+  static constexpr float kLeastLead = 8.0f;  // swept with the default weight: docs/biasing.md
+
   explicit Biaser(std::shared_ptr<const BiasTree> tree);
 
   void reset();

@@ -13,6 +13,10 @@ namespace {
 
 constexpr std::size_t kMaxDelayTokens = 30;  // the model was trained on 1 .. 30 (spec 6)
 
+// A word that became ready so much later than it ended (words without marks queue up behind each other) keeps the
+// start that its text suggests: the limit must not depend on how far ahead audio was pushed.
+constexpr double kLongestWordLag_s = 8.0;
+
 std::size_t checked_delay(std::size_t delay_tokens) {
   if (delay_tokens >= 1 && delay_tokens <= kMaxDelayTokens) return delay_tokens;
   throw Error(ErrorCode::usage, "delay: " + std::to_string(delay_tokens) +
@@ -36,6 +40,11 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
       prompt_tokens_(1 + config().audio.left_pad_tokens + checked_delay(options.delay_tokens)),
       gain_(options.gain),
       log_mel_(config().audio, config().encoder.mel_bins),
+      levels_(config().audio.sample_rate_hz,
+              kLongestWordLag_s +
+                  static_cast<double>((options.delay_tokens + 2 * batch_tokens_ + max_drafts_ + 3) *
+                                      config().audio.samples_per_token) /  // audio pushed ahead of the decoder
+                      static_cast<double>(config().audio.sample_rate_hz)),
       drafter_(config().tokens.streaming_pad),
       time_line_(
           static_cast<double>(config().audio.samples_per_token) / static_cast<double>(config().audio.sample_rate_hz),
@@ -82,6 +91,7 @@ void Stream::reset() {
   hear_left_padding();
   stream_samples_ = unflushed_samples_ = stats_.fed_samples = 0;
   gain_.reset();
+  levels_.reset();
 }
 
 // Left padding is known before any audio: run it now, so that the first real samples find a warm stream. Only the first
@@ -173,6 +183,7 @@ bool Stream::refill() {
     unflushed_samples_ += count;
     input_ = input_.subspan(count);
     slice_ = {clean_.data(), count};
+    levels_.push(slice_);
   } else if (silence_samples_ > 0) {
     const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(silence_samples_, clean_.size()));
     std::fill_n(clean_.begin(), count, 0.0f);
@@ -371,10 +382,17 @@ void Stream::emit_text(std::string text, Events& events) {
   events.push_back({EventType::text, std::move(text), 0.0, 0.0, 0.0f, index});
 }
 
+double Stream::word_start(const Word& word, double now_s) const {
+  if (now_s - word.end_s > kLongestWordLag_s) return word.start_s;
+  return levels_.word_start(word.earliest_s, word.end_s, estimated_duration_s(word.text));
+}
+
 void Stream::emit_words(Events& events) {
+  if (words_.ready().empty()) return;
+  const double now_s = audio_time(stats_.generated_tokens - 1);
   for (Word& word : words_.ready()) {
-    events.push_back(
-        {EventType::word, std::move(word.text), word.start_s, word.end_s, word.probability, word.token_index});
+    const double start_s = word_start(word, now_s);
+    events.push_back({EventType::word, std::move(word.text), start_s, word.end_s, word.probability, word.token_index});
   }
   words_.ready().clear();
 }

@@ -12,6 +12,7 @@
 
 #include "audio/gain.h"
 #include "audio/log_mel.h"
+#include "audio/speech_levels.h"
 #include "decode/bias.h"
 #include "decode/drafter.h"
 #include "decode/pad_run.h"
@@ -123,6 +124,7 @@ class Stream {
   void emit_text(std::string text, Events& events);
   void emit_words(Events& events);
   double audio_time(std::uint64_t token_index);
+  double word_start(const Word& word, double now_s) const;
   std::uint64_t padding_after_audio() const;
 
   std::shared_ptr<Engine> engine_;
@@ -140,6 +142,7 @@ class Stream {
 
   Gain gain_;
   LogMel log_mel_;
+  SpeechLevels levels_;     // of the fed audio
   std::vector<float> mel_;  // [batch_tokens * mel frames per token][mel_bins], filled to mel_frames_
   std::size_t mel_frames_ = 0;
   std::unique_ptr<EngineState> state_;

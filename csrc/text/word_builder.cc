@@ -137,7 +137,7 @@ void WordBuilder::close_word() {
   const double start = std::max(previous_end_s_, end - duration);
   const double tokens = static_cast<double>(std::max<std::uint64_t>(word_.tokens, 1));
   const float probability = static_cast<float>(std::min(1.0, std::exp(word_.log_probability / tokens)));
-  ready_.push_back({std::move(word_.text), start, end, probability, word_.last_index});
+  ready_.push_back({std::move(word_.text), start, end, previous_end_s_, probability, word_.last_index});
   previous_end_s_ = end;
   word_ = {};
 }

@@ -14,6 +14,7 @@ namespace voxtral_edge {
 struct Word {
   std::string text;           // without surrounding white space, valid UTF-8
   double start_s, end_s;      // on the real audio's time line (left padding removed), start_s <= end_s, monotonic
+  double earliest_s;          // where the word before it ended: start_s, an estimate, is not before it
   float probability;          // geometric mean of the probabilities of its text tokens
   std::uint64_t token_index;  // generated index of its last text token
 };
@@ -31,7 +32,8 @@ double estimated_duration_s(std::string_view text);
 // still being written follow it without a mark (spec 9): such a word ended after the one before it and no later than
 // the frame of the last token written before its own, so its end is the earlier of that frame's time and "previous end
 // + estimated duration". A word without either (the model left the mark out) gets the time of its own first token.
-// Starts. Not in the token stream: max(previous end, end - estimated duration). Times never go back.
+// Starts. Not in the token stream: max(previous end, end - estimated duration), which whoever has the audio can improve
+// (audio/speech_levels.h). Times never go back.
 //
 // Words. A word begins at white space, or with the first text after a mark or pad; pieces without leading space ("ing",
 // ",", "'s") continue it, and so do the marks that French and others set apart by a space (! ? ; : % »). Scripts

@@ -16,14 +16,15 @@ namespace {
 long allocations = 0;
 }
 
-void* operator new(std::size_t size) {
+// Not inlined: GCC 12 then takes free for the wrong partner of new.
+[[gnu::noinline]] void* operator new(std::size_t size) {
   ++allocations;
   void* memory = std::malloc(size);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 using namespace voxtral_edge;
 
@@ -42,8 +43,9 @@ std::vector<float> logits(const std::vector<std::pair<std::uint32_t, float>>& se
   return values;
 }
 
+// The choice where hardly anything besides the best and the listed token is likely.
 TokenChoice choose(const Biaser& biaser, std::uint32_t best, const std::vector<float>& values, bool started = true) {
-  return biaser.choose({best, 0.5f}, values.data(), started);
+  return biaser.choose({best, 0.99f}, values.data(), started);
 }
 
 // What the usage error of a refused list says.
@@ -68,8 +70,25 @@ TEST("a listed token wins when it is within its bonus of the best, and only then
 
 TEST("the probability is the model's own for the token that is taken") {
   const Biaser biaser(tree({{{10}, {2.0f}, false}}));
-  CHECK_NEAR(choose(biaser, 20, logits({{20, 5.0f}, {10, 4.0f}})).probability, 0.5f * std::exp(-1.0f), 1e-6f);
-  CHECK_NEAR(choose(biaser, 20, logits({{20, 5.0f}})).probability, 0.5f, 1e-6f);
+  CHECK_NEAR(choose(biaser, 20, logits({{20, 5.0f}, {10, 4.0f}})).probability, 0.99f * std::exp(-1.0f), 1e-6f);
+  CHECK_NEAR(choose(biaser, 20, logits({{20, 5.0f}})).probability, 0.99f, 1e-6f);
+}
+
+TEST("a bonus decides between two candidates, not among many") {
+  const Biaser biaser(tree({{{10}, {1.0f}, false}, {{20}, {1.0f}, false}, {{11}, {5.0f}, false}}));
+  const std::vector<float> values = logits({{30, 5.0f}, {10, 4.5f}, {11, 1.0f}});
+  const auto with = [&](float best) { return biaser.choose({30, best}, values.data(), true); };
+  // The listed token has 0.607 of the best one's probability: at 0.60 all others share 0.036, a 27th of what it has
+  // with its bonus (0.99); at 0.50 they share 0.197, a 4th.
+  CHECK_EQ(with(0.60f).id, 10u);
+  CHECK_EQ(with(0.50f).id, 30u);
+  // Where the model's own choice is listed too, equal bonuses leave it.
+  const std::vector<float> both = logits({{20, 5.0f}, {10, 4.5f}});
+  CHECK_EQ(biaser.choose({20, 0.6f}, both.data(), true).id, 20u);
+  // With its bonus: 1.36 against 8 * 0.49 of the others, then 2.17 against 8 * 0.19.
+  const std::vector<float> far = logits({{30, 5.0f}, {11, 1.0f}});
+  CHECK_EQ(biaser.choose({30, 0.5f}, far.data(), true).id, 30u);
+  CHECK_EQ(biaser.choose({30, 0.8f}, far.data(), true).id, 11u);
 }
 
 TEST("continuations gain only behind their prefix; other text ends the phrase; a new one may begin at any token") {

@@ -44,6 +44,14 @@ def evaluation_folder() -> Path | None:
     return folder if (folder / "eval.jsonl").is_file() else None
 
 
+def word_ends_file() -> Path | None:
+    """Word ends of the evaluation set's aligned recordings (see benchmarks/word_times.py), or None: ends.json
+    in its folder, or what the demo model's training data brings."""
+    folder = evaluation_folder()
+    files = [folder / "ends.json", folder.parent / "cpu" / "hum_test.json"] if folder else []
+    return next((file for file in files if file.is_file()), None)
+
+
 def transformers_transcripts() -> dict[str, dict[str, str]]:
     """Recording -> delay in ms -> what transformers' fp32 model wrote; empty where the set brings none."""
     folder = evaluation_folder()
