@@ -177,13 +177,13 @@ bool Stream::refill() {
       clean_[i] = finite ? input_[i] : 0.0f;
       stats_.replaced_samples += finite ? 0 : 1;
     }
+    levels_.push({clean_.data(), count});  // as it was said: a gain that moves is no pause
     gain_.apply({clean_.data(), count});
     stats_.gain_decibels = gain_.decibels();
     stats_.fed_samples += count;
     unflushed_samples_ += count;
     input_ = input_.subspan(count);
     slice_ = {clean_.data(), count};
-    levels_.push(slice_);
   } else if (silence_samples_ > 0) {
     const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(silence_samples_, clean_.size()));
     std::fill_n(clean_.begin(), count, 0.0f);
