@@ -51,15 +51,22 @@ def load(
     break_pad_runs: bool = False,
     gain: float | str = 0.0,
     cache_packed: bool | PathLike | None = None,
+    affinity: str = "",
 ) -> Engine:
     """Opens a package and returns an engine for it.
 
     name_or_dir  a bundled model (`bundled_models()`) or a package folder made by `voxtral-edge export`
     engine       "native" (default) or "onnxruntime" (slower; a second opinion on the same package)
+<<<<<<< HEAD
     threads      worker threads; None uses the CPUs this process may run on, eight at most
     kv_cache     how attention state is stored: "f32", "f16", "int8" (a scale per 32 numbers; about half the
                  memory of f16 per stream), or "auto": f32 in the encoder, in the decoder f16 unless the package
                  is all fp32 (native engine only)
+=======
+    threads      None uses the CPUs this process may run on, of two kinds only the fast ones, eight at most
+    kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, in the decoder
+                 f16 unless the package is all fp32 (native engine only)
+>>>>>>> d9deeea (Threads: affinity, fast cores first, nested cgroup limits)
     on_progress  called as on_progress(done_bytes, total_bytes) while weights are read (native engine only)
     break_pad_runs  after 200 pads (16 s without a word) make the next ever less likely: the published 4B
                  model can get stuck in pads over real speech for minutes (specification §10). Off, tokens
@@ -71,8 +78,11 @@ def load(
                  memory for all processes. True: in ~/.cache/voxtral-edge; a folder: there; None: as the
                  variable VOXTRAL_EDGE_CACHE_PACKED says, else off. A cache that cannot be used or written is
                  no error; `Engine.warnings` says why (native engine only)
+    affinity     "auto" pins each worker thread to a CPU of its own, fast ones first; "0-3,6" to these; "off" does
+                 not. "": as the variable VOXTRAL_EDGE_AFFINITY says, else off. The calling thread is never
+                 moved (native engine only)
 
-    UsageError: unknown name, engine, kv_cache or threads < 1. ModelFormatError: the folder holds no valid
+    UsageError: unknown name, engine, kv_cache or affinity, threads < 1. ModelFormatError: the folder holds no valid
     package. DeviceError: not enough memory, or a missing CPU feature or package.
     """
     if engine not in ENGINES:
@@ -94,6 +104,7 @@ def load(
                 kv_cache=kv_cache,
                 on_progress=on_progress,
                 packed_cache_folder="" if cache is None else str(cache),
+                affinity=affinity,
             )
         except MemoryError as error:
             raise DeviceError(f"{directory}: {_SHORT_OF_MEMORY}") from error

@@ -5,40 +5,12 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
-#include <string>
-#include <thread>
-
-#if defined(__linux__)
-#include <sched.h>
-#endif
 
 #include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
 
 namespace voxtral_edge {
 namespace {
-
-std::size_t cpus_in_affinity_mask() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return static_cast<std::size_t>(CPU_COUNT(&set));
-#endif
-  return std::thread::hardware_concurrency();
-}
-
-// cgroup v2: "quota period" in microseconds, or "max period".
-std::size_t cpus_in_cgroup_quota() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return SIZE_MAX;
-  try {
-    return static_cast<std::size_t>(std::max(1.0, std::stod(quota) / period + 0.5));
-  } catch (const std::exception&) {
-    return SIZE_MAX;  // an unknown format is no limit
-  }
-}
 
 // Eight independent sums over whole cache lines: the loads are the limit, not the additions.
 std::uint64_t sum_words(const std::uint64_t* words, std::size_t count) {
@@ -52,10 +24,6 @@ std::uint64_t sum_words(const std::uint64_t* words, std::size_t count) {
 }
 
 }  // namespace
-
-std::size_t usable_cpus() {
-  return std::max<std::size_t>(1, std::min(cpus_in_affinity_mask(), cpus_in_cgroup_quota()));
-}
 
 double measure_read_bandwidth(std::size_t threads, std::size_t megabytes) {
   constexpr int kPasses = 6;

@@ -1,12 +1,9 @@
-// What this machine gives a process: CPUs and memory bandwidth.
+// What this machine gives a process: memory bandwidth.
 #pragma once
 
 #include <cstddef>
 
 namespace voxtral_edge {
-
-// CPUs this process may use: the affinity mask, reduced by a cgroup CPU quota (containers). At least 1.
-std::size_t usable_cpus();
 
 // Best of a few passes of `threads` threads reading a buffer of `megabytes` once, in GB/s (10^9): the ceiling for any
 // kernel that streams weights. Takes a fraction of a second per GB. Error(device) when memory is short.

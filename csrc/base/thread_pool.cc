@@ -1,6 +1,7 @@
 #include "base/thread_pool.h"
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <climits>
 #include <cstdint>
@@ -17,6 +18,7 @@
 #endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #define VOXTRAL_EDGE_HAS_PTHREAD 1
 #endif
@@ -231,6 +233,23 @@ ThreadPool::~ThreadPool() {
     return;
   }
   for (std::thread& worker : state_->workers) worker.detach();  // they live in the parent process only
+}
+
+void ThreadPool::place(const std::vector<std::size_t>& cpus, Placement placement) {
+  for (std::size_t i = 0; i < state_->workers.size(); ++i) {
+    const std::size_t own = cpus[(i + 1) % cpus.size()];
+    int failure = ENOSYS;
+#if defined(__linux__)
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (const std::size_t cpu : cpus)
+      if (cpu < CPU_SETSIZE && (placement == Placement::any_of || cpu == own)) CPU_SET(cpu, &set);
+    failure = pthread_setaffinity_np(state_->workers[i].native_handle(), sizeof set, &set);
+#endif
+    if (failure != 0 && placement == Placement::one_each)
+      throw Error(ErrorCode::device, "cannot pin a worker thread to CPU " + std::to_string(own) + " (" +
+                                         std::generic_category().message(failure) + "): choose affinity \"off\"");
+  }
 }
 
 std::size_t ThreadPool::size() const { return state_->threads; }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace voxtral_edge {
 
@@ -17,6 +18,11 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   std::size_t size() const;
+
+  enum class Placement { any_of, one_each };
+  // Keeps the workers (not the calling thread) on these CPUs: anywhere among them, or worker i on cpus[i % size] alone,
+  // which leaves the first to the calling thread. Where the system cannot: Error(device) for one_each, nothing else.
+  void place(const std::vector<std::size_t>& cpus, Placement placement);
 
   // Calls f(thread_index) once for every index (0 on the caller; another on its worker, or on the caller when that
   // worker is late) and returns when all are done. Not reentrant: one section at a time (the engine's pass lock

@@ -36,7 +36,8 @@ void check_special(const Tekken& tokenizer, const char* name, std::uint32_t id) 
 class BoundNativeEngine final : public BoundEngine {
  public:
   BoundNativeEngine(const std::string& directory, std::optional<std::size_t> threads, const std::string& kv_cache,
-                    const std::string& kernels, LoadProgress progress, const std::string& packed_cache_folder)
+                    const std::string& kernels, LoadProgress progress, const std::string& packed_cache_folder,
+                    const std::string& affinity)
       : BoundEngine(directory) {
     if (threads && *threads == 0) throw Error(ErrorCode::usage, "threads: must be at least 1, or None to choose");
     NativeEngineOptions options;
@@ -49,6 +50,7 @@ class BoundNativeEngine final : public BoundEngine {
       throw Error(ErrorCode::usage, "kv_cache: \"" + kv_cache + "\" is not one of auto, f32, f16, int8");
     options.progress = std::move(progress);
     options.packed_cache_folder = packed_cache_folder;
+    options.affinity = affinity;
     const py::gil_scoped_release release;
     engine_ = NativeEngine::load(package(), options);
   }
@@ -246,9 +248,10 @@ void bind_engines(py::module_& module) {
 
   py::class_<BoundNativeEngine, BoundEngine, std::shared_ptr<BoundNativeEngine>>(module, "NativeEngine")
       .def(py::init<const std::string&, std::optional<std::size_t>, const std::string&, const std::string&,
-                    LoadProgress, const std::string&>(),
+                    LoadProgress, const std::string&, const std::string&>(),
            py::arg("package_dir"), py::arg("threads") = py::none(), py::arg("kv_cache") = "auto",
-           py::arg("kernels") = "", py::arg("on_progress") = nullptr, py::arg("packed_cache_folder") = "")
+           py::arg("kernels") = "", py::arg("on_progress") = nullptr, py::arg("packed_cache_folder") = "",
+           py::arg("affinity") = "")
       .def("info", &native_info);
 
   py::class_<BoundPythonEngine, BoundEngine, PythonEngineTrampoline, std::shared_ptr<BoundPythonEngine>>(module,

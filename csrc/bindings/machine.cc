@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "base/cpu_features.h"
+#include "base/cpu_topology.h"
 #include "base/error.h"
 #include "bindings/bindings.h"
 #include "kernels/integer_peak.h"
@@ -40,7 +41,12 @@ void bind_machine(py::module_& module) {
   module.def(
       "cpu_features", [] { return cpu_features().names(); },
       "Instruction set extensions of this CPU that matter here.");
-  module.def("usable_cpus", &usable_cpus, "CPUs this process may use (affinity mask and cgroup quota).");
+  module.def(
+      "usable_cpus", [] { return read_cpu_topology().usable(); },
+      "CPUs this process may use (affinity mask and cgroup quota).");
+  module.def(
+      "default_threads", [] { return read_cpu_topology().default_threads(); },
+      "Threads an engine uses unless told otherwise: the fast CPUs among these, at most 8.");
   module.def("measure_read_bandwidth", &measure_read_bandwidth, py::arg("threads"), py::arg("megabytes") = 512,
              py::call_guard<py::gil_scoped_release>(), "Memory read bandwidth in GB/s (10^9 bytes per second).");
   module.def(

@@ -6,15 +6,13 @@
 #include <string>
 #include <utility>
 
+#include "base/cpu_topology.h"
 #include "base/error.h"
-#include "base/machine.h"
 #include "kernels/registry.h"
 #include "model/delay_condition.h"
 
 namespace voxtral_edge {
 namespace {
-
-constexpr std::size_t kMaxDefaultThreads = 8;  // more cores than that share one memory bus and only wait for it
 
 std::string layer_name(const char* stack, std::size_t layer, const char* rest) {
   return std::string(stack) + ".layers." + std::to_string(layer) + "." + rest;
@@ -123,6 +121,7 @@ NativeEngine::NativeEngine(std::shared_ptr<const Package> package, const NativeE
                 std::max(config().encoder.heads / config().encoder.kv_heads,
                          config().decoder.heads / config().decoder.kv_heads),
                 std::max(config().encoder.head_dim, config().decoder.head_dim)) {
+  place_workers(executor_.pool(), read_cpu_topology(), options.affinity);
   weights_ = options.packed_cache_folder.empty() ? load_weights(options.progress, {}) : load_through_cache(options);
   const std::size_t widest = std::max(config().encoder.width, config().decoder.width);
   rows_.reserve(kMaxPassRows);
@@ -179,7 +178,7 @@ std::unique_ptr<NativeEngine::Weights> NativeEngine::load_through_cache(const Na
 
 std::unique_ptr<NativeEngine> NativeEngine::load(std::shared_ptr<const Package> package,
                                                  const NativeEngineOptions& options) {
-  const std::size_t threads = options.threads != 0 ? options.threads : std::min(usable_cpus(), kMaxDefaultThreads);
+  const std::size_t threads = options.threads != 0 ? options.threads : read_cpu_topology().default_threads();
   return std::unique_ptr<NativeEngine>(new NativeEngine(std::move(package), options, threads));
 }
 

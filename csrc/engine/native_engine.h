@@ -21,7 +21,8 @@ namespace voxtral_edge {
 enum class KvChoice { automatic, f32, f16, i8 };
 
 struct NativeEngineOptions {
-  std::size_t threads = 0;                  // 0: CPUs this process may use, at most 8
+  std::size_t threads = 0;                  // 0: CpuTopology::default_threads()
+  std::string affinity;                     // as place_workers() has it; empty: VOXTRAL_EDGE_AFFINITY, else off
   KvChoice kv_cache = KvChoice::automatic;  // automatic: encoder f32; decoder f32 for fp32 packages, else f16
   std::string kernels;                      // name; empty: active_kernels()
   LoadProgress progress;

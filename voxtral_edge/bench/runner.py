@@ -172,7 +172,7 @@ def run_bench(options: BenchOptions, say: Say = lambda _: None) -> Measured:
     measured.step_s = audio["samples_per_token"] / audio["sample_rate_hz"]
     _, available = memory_bytes()
     measured.bandwidth_megabytes = max(1, min(_PROBE_MEGABYTES, available // 4_000_000))
-    threads = options.threads or min(8, int(native_module().usable_cpus()))
+    threads = options.threads or int(native_module().default_threads())
     sensors = Sensors()
 
     say("measuring the machine")

@@ -27,7 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser, streams: bool = True) -> None
         "--threads",
         type=int,
         metavar="N",
-        help="worker threads (default: the CPUs this process may use, at most 8)",
+        help="threads (default: the fast CPUs that this process may use, at most 8)",
+    )
+    add(
+        "--affinity",
+        default="",
+        metavar="off|auto|CPUS",
+        help="pin worker threads: fast CPUs first, or to these, as 0-3,6 (VOXTRAL_EDGE_AFFINITY, else off)",
     )
     add(
         "--cache-packed",
@@ -84,6 +90,7 @@ def load_model(args: argparse.Namespace, progress: bool = True) -> Engine:
         break_pad_runs=args.break_pad_runs,
         gain=args.gain,
         cache_packed=cache_packed(args),
+        affinity=args.affinity,
     )
     for warning in engine.warnings:
         print(f"voxtral-edge: warning: {warning}", file=sys.stderr, flush=True)
