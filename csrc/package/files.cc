@@ -127,4 +127,11 @@ void read_exactly(const OpenFile& file, std::uint64_t offset, std::uint64_t byte
   }
 }
 
+void read_ahead([[maybe_unused]] const OpenFile& file, [[maybe_unused]] std::uint64_t offset,
+                [[maybe_unused]] std::uint64_t bytes) {
+#ifdef POSIX_FADV_WILLNEED
+  ::posix_fadvise(file.descriptor.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
+#endif
+}
+
 }  // namespace voxtral_edge

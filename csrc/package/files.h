@@ -44,4 +44,7 @@ std::string read_whole(const OpenFile& file, std::size_t limit);
 // Exactly `bytes` at `offset` by pread. Error(model_format) when the file ends before.
 void read_exactly(const OpenFile& file, std::uint64_t offset, std::uint64_t bytes, void* out);
 
+// Asks the system to start reading [offset, offset + bytes); what lies beyond the file's end is ignored.
+void read_ahead(const OpenFile& file, std::uint64_t offset, std::uint64_t bytes);
+
 }  // namespace voxtral_edge

@@ -146,4 +146,8 @@ void Package::read(const TensorInfo& tensor, std::uint64_t offset_in_tensor, std
   read_exactly(impl_->weights, tensor.offset + offset_in_tensor, bytes, out);
 }
 
+void Package::read_ahead(const TensorInfo& tensor, std::uint64_t offset_in_tensor, std::uint64_t bytes) const {
+  voxtral_edge::read_ahead(impl_->weights, tensor.offset + offset_in_tensor, bytes);
+}
+
 }  // namespace voxtral_edge

@@ -59,6 +59,9 @@ class Package {
   // Thread-safe. Error(model_format) on a short read.
   void read(const TensorInfo& tensor, std::uint64_t offset_in_tensor, std::uint64_t bytes, void* out) const;
 
+  // Asks the system to start reading bytes that will be read soon; they may lie beyond the tensor's end.
+  void read_ahead(const TensorInfo& tensor, std::uint64_t offset_in_tensor, std::uint64_t bytes) const;
+
  private:
   Package();
   struct Impl;
