@@ -2,12 +2,12 @@
 
     python benchmarks/disturbance.py -m tiny-en --seconds 120
 
-Starts `voxtral-edge serve` and two paced clients that stay for the whole time and measure, for every 80 ms of audio,
-the time from sending it to holding the server's report of that step. Beside them, in turns: two polite neighbours, then
-each kind of hostile client (stalled and slow readers, senders of garbage and of oversize frames, floods of connections,
-noise uploaded as a recording), polite ones again, and so on for --rounds. Latencies beside hostile clients are compared
-with those beside polite ones, who cost the engine as much or more. Server, measuring clients and the others run on
-CPUs of their own where there are four.
+Starts `voxtral-edge serve` and --clients paced clients that stay for the whole time and measure, for every 80 ms of
+audio, the time from sending it to holding the server's report of that step. Beside them, in turns: as many polite
+neighbours, then each kind of hostile client (stalled and slow readers, senders of garbage and of oversize frames,
+floods of connections, noise uploaded as a recording), polite ones again, and so on for --rounds. Latencies beside
+hostile clients are compared with those beside polite ones, who cost the engine as much or more. All clients share one
+CPU, which the measuring ones get first; the server has the others, one more than its engine has threads.
 
 Prints Markdown; --json FILE keeps every latency. Exit code 1 if p99 beside hostile clients, all kinds together, is more
 than --allow times the other one and also more than --allow-ms above it: on a small model a tenth is less than a
@@ -37,12 +37,14 @@ from disturbance_clients import HOSTILE
 
 from voxtral_edge.bench import environment, measures, speech
 from voxtral_edge.bench.markdown import number
-from voxtral_edge.engine import find_package, read_manifest
+from voxtral_edge.package_folder import find_package, read_manifest
 
 CLIENTS = Path(__file__).with_name("disturbance_clients.py")
 # After a change of neighbours, before latencies count: connections open, queues fill.
 SETTLE_S = 0.5
 START_LIMIT_S = 120.0
+# Neighbours of both kinds share a CPU with the measuring client, which must not wait for them.
+NICE = 19
 
 
 def main() -> int:
@@ -51,11 +53,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         audio = Path(folder) / "audio.npy"
         np.save(audio, np.round(speech.speech_like() * 32767).astype("<i2"))
-        cpus = shares()
+        for_server, for_clients = shares()
         interference = environment.Interference()
-        with server(args, cpus[0]) as port:
+        with server(args, for_server) as port:
             command = [sys.executable, str(CLIENTS), "{kind}", str(port), manifest["name"], str(audio)]
-            phases, steps = measure(args, command, cpus)
+            command.append(str(args.clients))
+            phases, steps = measure(args, command, for_clients)
         beside = interference.result()
     result = document(args, manifest["name"], phases, steps, beside)
     print("\n".join(markdown(result)))
@@ -72,7 +75,13 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("-m", "--model", default="tiny-en", help="package folder or bundled model (%(default)s)")
-    add("--threads", type=int, help="the engine's (default: the server's CPUs)")
+    add("--threads", type=int, help="the engine's (default: all CPUs but two)")
+    add(
+        "--clients",
+        type=int,
+        default=2,
+        help="that measure, and as many beside; 1 for a large model (%(default)s)",
+    )
     add("--seconds", type=float, default=120.0, help="of measuring, all phases together (%(default)g)")
     add("--rounds", type=int, default=3, help="turns of every kind (%(default)s)")
     add(
@@ -87,14 +96,10 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def shares() -> list[set[int]]:
-    """CPUs of the server, of the measuring clients, of the others: half, a quarter, the rest; all of them where there
-    are fewer than four."""
+def shares() -> tuple[set[int], set[int]]:
+    """CPUs of the server and of the clients: the last one is the clients', if there are others."""
     cpus = sorted(os.sched_getaffinity(0))
-    if len(cpus) < 4:
-        return [set(cpus)] * 3
-    half, quarter = len(cpus) // 2, max(1, len(cpus) // 4)
-    return [set(cpus[:half]), set(cpus[half : half + quarter]), set(cpus[half + quarter :])]
+    return (set(cpus[:-1]), {cpus[-1]}) if len(cpus) > 1 else (set(cpus), set(cpus))
 
 
 @contextmanager
@@ -103,7 +108,7 @@ def server(args: argparse.Namespace, cpus: set[int]) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    threads = args.threads or len(cpus)
+    threads = args.threads or max(1, len(cpus) - 1)  # one is for the connections
     words = [sys.executable, "-m", "voxtral_edge.cli.main", "serve", "-m", args.model, "--port", str(port)]
     words += ["--threads", str(threads), "--sessions", "12", "--log-level", "error"]
     process = subprocess.Popen(words, preexec_fn=lambda: os.sched_setaffinity(0, cpus))
@@ -120,18 +125,18 @@ def server(args: argparse.Namespace, cpus: set[int]) -> Iterator[int]:
 
 
 def measure(
-    args: argparse.Namespace, command: list[str], cpus: list[set[int]]
+    args: argparse.Namespace, command: list[str], cpus: set[int]
 ) -> tuple[list[tuple[str, float, float]], list[tuple[float, float]]]:
     """([(kind of neighbours, from, to)], [(sent, latency)]): phases and steps on one clock, in seconds."""
     order = [kind for hostile in args.kinds for kind in ("polite", hostile)]
     phase_s = max(SETTLE_S + 0.5, args.seconds / (args.rounds * len(order)))
     phases: list[tuple[str, float, float]] = []
     steps: list[tuple[float, float]] = []
-    with client("good", command, cpus[1]) as good:
+    with client("good", command, cpus, 0) as good:
         reader = threading.Thread(target=_collect, args=(good, steps), daemon=True)
         reader.start()
         for kind in order * args.rounds:
-            with client(kind, command, cpus[2]):
+            with client(kind, command, cpus, NICE):
                 time.sleep(SETTLE_S)
                 begun = time.monotonic()
                 time.sleep(phase_s - SETTLE_S)
@@ -145,14 +150,19 @@ def measure(
 
 
 @contextmanager
-def client(kind: str, command: list[str], cpus: set[int]) -> Iterator[subprocess.Popen[str]]:
+def client(kind: str, command: list[str], cpus: set[int], nice: int) -> Iterator[subprocess.Popen[str]]:
     """Clients of a kind until the block ends."""
+
+    def place() -> None:
+        os.sched_setaffinity(0, cpus)
+        os.nice(nice)
+
     process = subprocess.Popen(
         [word.format(kind=kind) for word in command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+        preexec_fn=place,
     )
     try:
         yield process

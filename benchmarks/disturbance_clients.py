@@ -1,6 +1,6 @@
 """The clients of disturbance.py: well-behaved ones that report how long each step took, and hostile ones of every kind.
 
-    python benchmarks/disturbance_clients.py KIND PORT MODEL AUDIO.npy
+    python benchmarks/disturbance_clients.py KIND PORT MODEL AUDIO.npy COUNT
 
 Runs until its standard input ends. A `good` client prints "TIME LATENCY" in seconds for every step, TIME being when the
 80 ms of audio were sent, on the monotonic clock of the machine.
@@ -155,17 +155,16 @@ async def upload(target: Target) -> None:
         writer.close()
 
 
-KINDS: dict[str, tuple[Client, int]] = {
-    "good": (good, 2),
-    "polite": (polite, 2),
-    "stalled": (stalled, 2),
-    "slow": (slow, 2),
-    "garbage": (garbage, 4),
-    "flood": (flood, 2),
-    "oversize": (oversize, 2),
-    "upload": (upload, 2),
+KINDS: dict[str, Client] = {
+    "good": good,
+    "polite": polite,
+    "stalled": stalled,
+    "slow": slow,
+    "garbage": garbage,
+    "flood": flood,
+    "oversize": oversize,
+    "upload": upload,
 }
-"""Kind -> (client, how many at once)."""
 HOSTILE = [kind for kind in KINDS if kind not in ("good", "polite")]
 
 
@@ -215,8 +214,8 @@ async def _discard(socket: Any) -> None:
 
 
 async def main() -> None:
-    kind, port, model, audio = sys.argv[1:]
-    client, count = KINDS[kind]
+    kind, port, model, audio, number_of = sys.argv[1:]
+    client, count = KINDS[kind], int(number_of)
     pcm = np.load(audio)
     targets = [Target(int(port), model, np.roll(pcm, -i * len(pcm) // count)) for i in range(count)]
     tasks = []

@@ -20,6 +20,7 @@ SECONDS: dict[str, float] = {
     "kernels": 10.0,
     "start": 2.0,
     "disturbance": 120.0,
+    "disturbance-full": 180.0,
     "soak": 7200.0,
     "soak-full": 600.0,
 }
@@ -119,6 +120,17 @@ def _script(part: str, settings: Settings, seconds: float) -> Command:
         return Command(part, [sys.executable, str(FOLDER / words[0]), *words[1:]], missing)
     elif part == "disturbance":
         words = ["disturbance.py", "-m", settings.small, "--seconds", f"{seconds:g}"]
+    elif part == "disturbance-full":
+        words = [
+            "disturbance.py",
+            "-m",
+            settings.model,
+            *threads,
+            "--clients",
+            "1",
+            "--seconds",
+            f"{seconds:g}",
+        ]
     elif part == "soak":
         words = ["soak.py", "-m", settings.small, "--threads", "1", "--hours", f"{seconds / 3600:g}"]
     else:

@@ -75,7 +75,7 @@ def test_every_part_has_a_command(module: Any, tmp_path: Path) -> None:
     parts = module("report_parts")
     settings = parts.Settings("big", "big8", "tiny-en", 2, 3, tmp_path / "a.wav", tmp_path, kernels=Path("k"))
     labels = [command.label for part in parts.SECONDS for command in parts.commands(part, settings)]
-    assert len(labels) == len(set(labels)) == 18 and set(parts.LIMIT_S) == set(parts.SECONDS)
+    assert len(labels) == len(set(labels)) == 19 and set(parts.LIMIT_S) == set(parts.SECONDS)
     assert not any(command.missing for part in parts.SECONDS for command in parts.commands(part, settings))
     for part in parts.SECONDS:
         for command in parts.commands(part, settings):
