@@ -1,5 +1,6 @@
 // Times every kernel at the model's shapes beside the read floor: the time to read the same bytes, measured in the same
-// run with the same threads. Weights rotate through more memory than any cache holds.
+// run with the same threads; integer products also beside the integer peak (kernels/integer_peak.h). Weights rotate
+// through more memory than any cache holds.
 //
 //   kernels_benchmark [--threads N] [--isa NAME] [--megabytes M] [--milliseconds T] [--quick] [--json FILE]
 //
@@ -18,6 +19,7 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "kernels/half.h"
+#include "kernels/integer_peak.h"
 #include "kernels/kernels.h"
 #include "kernels/packed_matrix.h"
 #include "kernels/registry.h"
@@ -37,6 +39,7 @@ struct Result {
   std::string kernel, isa;
   std::size_t outputs, columns, rows;
   double milliseconds, floor_milliseconds, gigabytes_per_second, gigaops;
+  double peak_gigaops = 0;  // of integer products: what the same threads reach on registers, measured just before
 };
 
 struct Context {
@@ -45,9 +48,11 @@ struct Context {
   std::vector<Result> results;
 
   void add(const Result& r) {
-    std::printf("%-13s %-12s %6zu x %-5zu %4zu  %9.4f ms  %6.1f GB/s  %4.0f %% of read  %7.1f Gop/s\n",
-                r.kernel.c_str(), r.isa.c_str(), r.outputs, r.columns, r.rows, r.milliseconds, r.gigabytes_per_second,
+    std::printf("%-13s %-12s %6zu x %-5zu %4zu  %9.4f ms  %6.1f GB/s  %4.0f %% of read  %7.1f Gop/s", r.kernel.c_str(),
+                r.isa.c_str(), r.outputs, r.columns, r.rows, r.milliseconds, r.gigabytes_per_second,
                 100 * r.floor_milliseconds / r.milliseconds, r.gigaops);
+    if (r.peak_gigaops > 0) std::printf("  %3.0f %% of peak", 100 * r.gigaops / r.peak_gigaops);
+    std::printf("\n");
     std::fflush(stdout);
     results.push_back(r);
   }
@@ -196,6 +201,8 @@ void products(Context& context, WeightType type, std::size_t outputs, std::size_
   };
   const Operands operands(row_counts.back(), columns, matrix.padded_rows());
   for (const Kernels* k : implementations) {
+    const bool integer = type == WeightType::q4 || type == WeightType::q8;
+    const double peak = integer ? 2e-9 * measure_integer_peak(*k, context.pool) : 0.0;
     k->quantize_rows(operands.x.as<float>(), row_counts.back(), columns, columns, operands.quantized);
     for (const std::size_t rows : row_counts) {
       const auto kernel = [&](std::size_t pass) {
@@ -206,7 +213,8 @@ void products(Context& context, WeightType type, std::size_t outputs, std::size_
       };
       const auto [ms, floor] = pass_ms(context.options.milliseconds, kernel, read_floor);
       const double ops = 2.0 * static_cast<double>(outputs * columns * rows);
-      context.add({type_name(type), k->name, outputs, columns, rows, ms, floor, bytes / ms / 1e6, ops / ms / 1e6});
+      context.add(
+          {type_name(type), k->name, outputs, columns, rows, ms, floor, bytes / ms / 1e6, ops / ms / 1e6, peak});
     }
   }
 }
@@ -289,9 +297,9 @@ void write_json(const Context& context) {
   for (const Result& r : context.results) {
     std::fprintf(file,
                  "%s  {\"kernel\": \"%s\", \"isa\": \"%s\", \"outputs\": %zu, \"columns\": %zu, \"rows\": %zu, "
-                 "\"ms\": %.6f, \"floor_ms\": %.6f, \"gbps\": %.3f, \"gops\": %.3f}",
+                 "\"ms\": %.6f, \"floor_ms\": %.6f, \"gbps\": %.3f, \"gops\": %.3f, \"peak_gops\": %.3f}",
                  separator, r.kernel.c_str(), r.isa.c_str(), r.outputs, r.columns, r.rows, r.milliseconds,
-                 r.floor_milliseconds, r.gigabytes_per_second, r.gigaops);
+                 r.floor_milliseconds, r.gigabytes_per_second, r.gigaops, r.peak_gigaops);
     separator = ",\n";
   }
   std::fprintf(file, "\n]}\n");
@@ -332,7 +340,8 @@ void run(const Options& options) {
   if (!options.quick) {
     products(context, WeightType::q4, 3072, 9216, rows, implementations);
     products(context, WeightType::q4, 5120, 1280, rows, implementations);
-    products(context, WeightType::q8, 131072, 3072, {1}, implementations);
+    products(context, WeightType::q4, 131072, 3072, {1, 4}, implementations);
+    products(context, WeightType::q8, 131072, 3072, {1, 4}, implementations);
     products(context, WeightType::f16, 3072, 3072, rows, implementations);
     products(context, WeightType::f32, 3072, 3072, rows, implementations);
   }

@@ -60,8 +60,13 @@ void TransformerStack::attention(Executor& executor, std::size_t layer, std::spa
   const auto store = [&](std::size_t head, std::size_t begin, std::size_t end, std::size_t) {
     for (std::size_t r = begin; r < end; ++r) store_key_value(kernels, layer, rows[r], r, head);
   };
+  const Activations attended =
+      weights.output.input(executor, Executor::Slot::input, attended_.data(), shape_.heads * head_dim);
+  const std::size_t columns = shape_.heads / shape_.kv_heads * head_dim;  // of one KV head's queries
+  const bool whole_blocks = columns % kBlockColumns == 0;                 // else two heads share a quantised block
   const auto attend = [&](std::size_t head, std::size_t begin, std::size_t end, std::size_t thread) {
-    while (begin < end) begin += attend_rows(executor, layer, rows.first(end), begin, head, thread);
+    for (std::size_t r = begin; r < end;) r += attend_rows(executor, layer, rows.first(end), r, head, thread);
+    for (std::size_t r = begin; whole_blocks && r < end; ++r) attended.take(kernels, r, head * columns, columns);
   };
   if (shape_.kv_heads % executor.pool().size() == 0) {
     for_head_rows(executor, rows.size(), [&](auto... share) {
@@ -72,10 +77,7 @@ void TransformerStack::attention(Executor& executor, std::size_t layer, std::spa
     for_head_rows(executor, rows.size(), store);
     for_head_rows(executor, rows.size(), attend);
   }
-
-  const Activations attended =
-      weights.output.input(executor, Executor::Slot::input, attended_.data(), shape_.heads * head_dim);
-  executor.for_rows(rows.size(), [&](std::size_t r) { attended.take(kernels, r); });
+  if (!whole_blocks) executor.for_rows(rows.size(), [&](std::size_t r) { attended.take(kernels, r); });
   weights.output.add_to(executor, attended, rows.size(), x, width);
 }
 
