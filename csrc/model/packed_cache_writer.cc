@@ -42,8 +42,11 @@ FileDescriptor open_partial(const std::string& partial) {
     }
     if (!same_file(file.get(), partial)) continue;
     if (::ftruncate(file.get(), 0) != 0) fail_by_errno(partial, "cannot be written");
-    // Readers refuse what others may write, whatever the umask or an older file allowed.
-    if (::fchmod(file.get(), 0644) != 0) fail_by_errno(partial, "its permissions cannot be set");
+    // Readers refuse what others may write: an older file may have allowed it. Who may read, the umask says.
+    struct stat status;
+    if (::fstat(file.get(), &status) != 0 || ::fchmod(file.get(), (status.st_mode & 0644) | 0600) != 0) {
+      fail_by_errno(partial, "its permissions cannot be set");
+    }
     return file;
   }
   fail(partial, "other processes keep replacing it");

@@ -199,6 +199,21 @@ TEST("a file that other users may write is not trusted") {
   bench.check_rebuilt("other users may write");
 }
 
+TEST("the umask says who may read the file, nobody else may write it") {
+  Bench bench;
+  for (const mode_t mask : {0077, 0022, 0000}) {
+    const mode_t before = ::umask(mask);
+    write_file(bench.path + ".partial", "left by a crash");
+    std::filesystem::remove(bench.path);
+    CHECK(bench.load().state == State::written);
+    ::umask(before);
+    struct stat status;
+    CHECK_EQ(::stat(bench.path.c_str(), &status), 0);
+    CHECK_EQ(status.st_mode & 0777, static_cast<mode_t>(0644 & ~mask));
+    CHECK(bench.load().state == State::mapped);
+  }
+}
+
 TEST("links, pipes and folders in its place") {
   Bench bench;
   const std::string elsewhere = bench.folder / "elsewhere";

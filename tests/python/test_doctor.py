@@ -9,6 +9,7 @@ import pytest
 from front_door import run_cli
 
 import voxtral_edge as ve
+from voxtral_edge._native import native_module
 from voxtral_edge.cli.doctor import MARGIN, predict
 from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
 from voxtral_edge.package_folder import find_package, read_manifest
@@ -109,6 +110,12 @@ def test_products_follow_from_the_dimensions() -> None:
         (4, 1): LINEAR_PARAMETERS - encoder,
     }
     assert not any(part.bits for part in cost_of_full_model("fp16").parts)
+
+
+def test_products_that_no_kernel_has() -> None:
+    for bits, rows in ((3, 1), (4, 0)):
+        with pytest.raises(ve.UsageError):
+            native_module().measure_product_rate(bits=bits, rows=rows, threads=1)
 
 
 def test_the_cache_of_weights_is_shown(tmp_path: Path) -> None:
