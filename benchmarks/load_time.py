@@ -48,7 +48,9 @@ def main() -> int:
             starts["cache"].append(in_process(args, folder))
     if args.json:
         args.json.write_text(json.dumps(starts, indent=1))
-    print_table(starts, args)
+    size = starts["package"][0]["weight_bytes"] / 1e9
+    print(f"{size:.2f} GB of weights, {args.threads} threads, {'cold' if args.cold else 'warm'} page cache\n")
+    print("\n".join(markdown(starts)))
     return 0
 
 
@@ -89,16 +91,15 @@ def one_start(package: Path, threads: int, folder: Path | None, cold: bool) -> d
     }
 
 
-def print_table(starts: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> None:
-    """The smallest times of all rounds as a Markdown table."""
-    size = starts["package"][0]["weight_bytes"] / 1e9
-    print(f"{size:.2f} GB of weights, {args.threads} threads, {'cold' if args.cold else 'warm'} page cache\n")
-    print("| start from | read once, s | load, s | ratio | peak memory, GB | of this its own, GB |")
-    print("|---|---|---|---|---|---|")
+def markdown(starts: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """The smallest times of all rounds as a table."""
+    lines = ["| start from | read once, s | load, s | ratio | peak memory, GB | of this its own, GB |"]
+    lines.append("|---|---|---|---|---|---|")
     for name, rounds in starts.items():
         read, load = (min(entry[key] for entry in rounds) for key in ("read_s", "load_s"))
         peak, own = (max(entry[key] for entry in rounds) / 1e9 for key in ("peak_bytes", "own_bytes"))
-        print(f"| {name} | {read:.2f} | {load:.2f} | {load / read:.2f} | {peak:.2f} | {own:.2f} |")
+        lines.append(f"| {name} | {read:.2f} | {load:.2f} | {load / read:.2f} | {peak:.2f} | {own:.2f} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 Each measurement is a program of its own (`voxtral-edge bench` or one in this folder) and writes a JSON file into the
 results folder. What is there is kept: run the same command again to go on after an interruption, --again to measure
 the chosen parts anew, --only live,file for some of them, --tables for the tables alone. Parts: live, live-full, int8,
-file, streams, peers, kernels, start, disturbance, disturbance-full, soak, soak-full. --seconds live=600 and
+file, streams, peers, kernels, start, load, disturbance, disturbance-full, soak, soak-full. --seconds live=600 and
 --limit peers=1200 change how much audio a part measures and how long it may take on the clock. Without -m the bundled
 model is measured.
 

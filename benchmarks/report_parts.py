@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from voxtral_edge.package_folder import find_package
+
 FOLDER = Path(__file__).resolve().parent
 # Seconds of audio (kernels, disturbance: of clock) that a part measures by default; with the 4B model on two quiet Zen
 # cores everything together takes about 40 minutes.
@@ -19,6 +21,7 @@ SECONDS: dict[str, float] = {
     "peers": 24.0,
     "kernels": 10.0,
     "start": 2.0,
+    "load": 0.0,  # as long as loading takes
     "disturbance": 120.0,
     "disturbance-full": 180.0,
     "soak": 7200.0,
@@ -118,6 +121,9 @@ def _script(part: str, settings: Settings, seconds: float) -> Command:
             "" if settings.kernels else "give --kernels-benchmark PROGRAM (CMake target kernels_benchmark)"
         )
         return Command(part, [sys.executable, str(FOLDER / words[0]), *words[1:]], missing)
+    elif part == "load":
+        package = find_package(settings.model)
+        words = ["load_time.py", str(package), *threads, "--rounds", str(settings.runs), "--cold"]
     elif part == "disturbance":
         words = ["disturbance.py", "-m", settings.small, "--seconds", f"{seconds:g}"]
     elif part == "disturbance-full":

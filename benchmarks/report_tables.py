@@ -189,7 +189,12 @@ def start_table(results: Results) -> list[str]:
         "reading the weights once, s",
         "first text / reading once",
     ]
-    return _table([*head, "peak memory, MB", "over the package, MB", "a stream's state when full, MB"], rows)
+    lines = _table([*head, "peak memory, MB", "over the package, MB", "a stream's state when full, MB"], rows)
+    if "load" in results:
+        from load_time import markdown
+
+        lines += ["", *markdown(dict(results["load"]))]
+    return lines
 
 
 def first_text_s(result: Mapping[str, Any]) -> float:

@@ -45,17 +45,18 @@ SHORT = [
 
 
 def test_a_report_is_measured_once_and_printed_again(tmp_path: Path) -> None:
-    command = ["report.py", *SHORT, "--results", tmp_path, "--only", "live,file,int8,start"]
+    command = ["report.py", *SHORT, "--results", tmp_path, "--only", "live,file,int8,start,load"]
     first = run(*command)
     assert first.returncode == 0, first.stderr
     for title in ("### Machine", "### Live steps", "### Recordings", "### Start and memory"):
         assert title in first.stdout
+    assert "| start from |" in first.stdout
     assert "### Kernels" not in first.stdout and "give --int8" in first.stderr
     assert first.stdout.rstrip("\n") == (tmp_path / "tables.md").read_text().rstrip("\n")
     written = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
-    assert set(written) == {"live.json", "file.json", "start-1.json", "start-warm.json"}
+    assert set(written) == {"live.json", "file.json", "start-1.json", "start-warm.json", "load.json"}
     again = run(*command)
-    assert again.stderr.count(": kept") == 4 and again.stdout == first.stdout
+    assert again.stderr.count(": kept") == 5 and again.stdout == first.stdout
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")} == written
 
 
@@ -73,9 +74,11 @@ def test_unknown_parts_are_refused(tmp_path: Path, wrong: list[str]) -> None:
 
 def test_every_part_has_a_command(module: Any, tmp_path: Path) -> None:
     parts = module("report_parts")
-    settings = parts.Settings("big", "big8", "tiny-en", 2, 3, tmp_path / "a.wav", tmp_path, kernels=Path("k"))
+    settings = parts.Settings(
+        "tiny-en", "big8", "tiny-en", 2, 3, tmp_path / "a.wav", tmp_path, kernels=Path("k")
+    )
     labels = [command.label for part in parts.SECONDS for command in parts.commands(part, settings)]
-    assert len(labels) == len(set(labels)) == 19 and set(parts.LIMIT_S) == set(parts.SECONDS)
+    assert len(labels) == len(set(labels)) == 20 and set(parts.LIMIT_S) == set(parts.SECONDS)
     assert not any(command.missing for part in parts.SECONDS for command in parts.commands(part, settings))
     for part in parts.SECONDS:
         for command in parts.commands(part, settings):
