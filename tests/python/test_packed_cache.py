@@ -114,3 +114,10 @@ def test_listing_leaves_out_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "d.packed").mkdir()
     assert cache_files(tmp_path) == []
     assert cache_files(tmp_path / "nowhere") == []
+
+
+def test_checks_do_not_use_the_cache(tmp_path: Path) -> None:
+    """`verify` must see the package's own weights, and `doctor` must leave nothing behind."""
+    for arguments in (["verify", "tiny-en"], ["doctor", "--megabytes", 8]):
+        assert run_cli(*arguments, env={VARIABLE: str(tmp_path)})[0] == 0
+    assert list(tmp_path.iterdir()) == []

@@ -196,7 +196,7 @@ def _self_test() -> dict[str, Any]:
         return {"ok": False, "detail": "no bundled model is installed"}
     begun = time.perf_counter()
     try:
-        with load(names[0]).stream() as stream:
+        with load(names[0], cache_packed=False).stream() as stream:
             stream.feed(np.zeros(16_000, np.float32))
             stream.finish()
     except VoxtralEdgeError as error:
