@@ -203,6 +203,21 @@ def test_a_flush_is_told_in_one_step(scheduler: SteppedScheduler) -> None:
     assert all(not step.events or step.first_token >= flush.generated_tokens for step in other.steps[-3:-1])
 
 
+def test_ending_again_and_again_is_not_rewarded(scheduler: SteppedScheduler) -> None:
+    """The first end gets four rows per round; those that follow at once, as many as anybody's audio."""
+    live, other = Client(scheduler, "live"), Client(scheduler, "other")
+    warm(live)
+    scheduler.between = speak(live, {}, 200)
+    live.put(token(0))
+    start = len(scheduler.rounds)
+    for _ in range(3):
+        other.finished.clear()
+        other.put(token(1), Mark.FINISH, Mark.RESTART)
+        assert other.finished.wait(WAIT_S)
+    ends = [each["tokens"] for each in scheduler.rounds[start:] if len(each["actions"]) == 2]
+    assert ends.count(ENDING_TOKENS) <= 12 and ends.count(1) >= 34
+
+
 def test_rows_are_shared_among_the_active(scheduler: SteppedScheduler) -> None:
     """Alone, a stream gets whole batches; beside a live one that keeps up, one token per round."""
     file = Client(scheduler, "file", background=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -78,6 +79,8 @@ class Lane:
     queued_samples: int = 0
     queued_marks: int = 0
     waiting_events: int = 0  # delivered, not yet taken by the client's side
+    hurried: bool = False  # its end is given more rows
+    hurried_at: float = -math.inf  # time.monotonic() when that was last begun
     worked_at: float = 0.0  # time.monotonic() of the last piece of work
     closed: bool = False
     preparing: bool = False

@@ -7,7 +7,6 @@ import logging
 import secrets
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +33,8 @@ BACKGROUND_EVERY = 9
 # The end of an utterance is some twenty tokens of padding, for whose text somebody waits: all ends together get
 # so many rows. At the full-size shape a step of 53 ms takes 94 with four more rows, 136 with eight.
 ENDING_TOKENS = 4
+# A client that ends utterance after utterance gets them for one end in so many seconds, a tenth of the time.
+ENDING_EVERY_S = 5.0
 
 Work = tuple[Lane, PcmArray | None, Mark | None]  # neither audio nor mark: what the last round left over
 
@@ -61,7 +62,6 @@ class Scheduler:
         self._last_round = time.monotonic()
         self._in_round = False
         self._rounds_without_background = 0
-        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="voxtral-prepare")
         self._thread = threading.Thread(target=self._run, name="voxtral-scheduler", daemon=True)
 
     def start(self) -> None:
@@ -75,7 +75,6 @@ class Scheduler:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
-        self._preparing.shutdown(wait=False, cancel_futures=True)
 
     def alive(self, stuck_after_s: float = 30.0) -> bool:
         """Whether the thread runs, and no single pass has lasted longer than `stuck_after_s` (for
@@ -161,17 +160,22 @@ class Scheduler:
             lane.worked_at = now
             if lane.take_preparation():
                 lane.preparing = True
-                self._preparing.submit(self._prepare, lane)
+                # A daemon: a pass that hangs must not keep the process from ending.
+                threading.Thread(target=self._prepare, args=(lane,), daemon=True).start()
                 continue
             try:
-                round_.work.append((lane, *lane.take(most * SAMPLES_PER_TOKEN)))
+                pcm, mark = lane.take(most * SAMPLES_PER_TOKEN)
             except Exception as error:
                 failed.append((lane, error))
+                continue
+            if mark is not None and now - lane.hurried_at >= ENDING_EVERY_S:
+                lane.hurried, lane.hurried_at = True, now
+            round_.work.append((lane, pcm, mark))
         for lane, reason in failed:
             self._fail(lane, reason)
         if round_.work:
             self._metrics.lag.set(max(lane.queued_samples for lane in self._lanes) / SAMPLE_RATE_HZ)
-            ending = sum(1 for lane, _, mark in round_.work if mark or lane.running)
+            ending = sum(lane.hurried for lane, _, _ in round_.work)
             round_.tokens = max(most, ENDING_TOKENS // ending if ending else 1)
         return round_
 
@@ -293,7 +297,7 @@ class Scheduler:
         lane.delivered_tokens = lane.generated_tokens
         lane.held, lane.held_s = [], 0.0
         if not lane.busy:
-            lane.running = None
+            lane.running, lane.hurried = None, False
         return step
 
     def _deliver(self, lane: Lane, step: Step) -> None:
