@@ -23,6 +23,7 @@ from server_testing import (
     texts,
 )
 
+from voxtral_edge.server.openai_dialect import OpenAiConnection
 from voxtral_edge.server.pcm import PcmDecoder
 
 openai = pytest.importorskip("openai")
@@ -204,6 +205,38 @@ def test_clear_forgets_audio(server: RunningServer, at_24_khz: tuple[bytes, str]
     assert messages[-1]["transcript"] == expected
     after = messages[[m["type"] for m in messages].index("input_audio_buffer.cleared") :]
     assert texts(after, DELTA, "delta") == expected
+
+
+def test_clear_while_deltas_are_being_sent(
+    server: RunningServer, at_24_khz: tuple[bytes, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that takes its time: what was told before the clear stays behind it."""
+    data, expected = at_24_khz
+    original = OpenAiConnection._delta
+
+    async def slow(self: OpenAiConnection, text: str) -> None:
+        await original(self, text)
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(OpenAiConnection, "_delta", slow)
+
+    async def run() -> list[dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        address = f"{server.ws}/v1/realtime?intent=transcription"
+        async with connected(address, additional_headers=headers) as c:
+            for message in appended(data[: len(data) // 2]):
+                await c.send("input_audio_buffer.append", audio=message["audio"])
+            await c.until(DELTA)
+            await c.send("input_audio_buffer.clear")
+            await c.until("input_audio_buffer.cleared")
+            for message in appended(data):
+                await c.send("input_audio_buffer.append", audio=message["audio"])
+            await c.send("input_audio_buffer.commit")
+            return await c.until(COMPLETED)
+
+    messages = asyncio.run(run())
+    assert messages[-1]["transcript"] == expected
+    assert texts(messages, DELTA, "delta") == expected
 
 
 def test_turn_detection(server: RunningServer) -> None:

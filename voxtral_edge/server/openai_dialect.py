@@ -12,6 +12,7 @@ before its commit. `speech_started` and `speech_stopped` are sent only with turn
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from typing import Any
@@ -39,6 +40,7 @@ class OpenAiConnection(Connection):
         self._item: str | None = None  # the item that deltas go to
         self._last_item: str | None = None
         self._text = ""
+        self._updating = asyncio.Lock()
         self._reported_s = 0.0  # audio of this utterance that earlier items have reported
         self._open_audio = False  # audio since the last commit
         self._commits = 0  # utterances that were ended and not reported
@@ -58,11 +60,12 @@ class OpenAiConnection(Connection):
             if not self.end_utterance():
                 raise DialectError("input_audio_buffer_commit_empty", "the input audio buffer is empty")
         elif kind == "input_audio_buffer.clear":
-            self.session.drop_utterance()
-            if not self._commits:  # otherwise what is known belongs to the committed item
-                self._forget_utterance()
-            self._open_audio = False
-            await self._send("input_audio_buffer.cleared")
+            async with self._updating:
+                self.session.drop_utterance()
+                if not self._commits:  # otherwise what is known belongs to the committed item
+                    self._forget_utterance()
+                self._open_audio = False
+                await self._send("input_audio_buffer.cleared")
         else:
             raise DialectError("unknown_event", f"unknown event type {str(kind)[:100]!r}", param="type")
 
@@ -74,6 +77,12 @@ class OpenAiConnection(Connection):
         return self._commits > 0
 
     async def on_update(self, update: Update) -> None:
+        # Sending takes time; a clear that comes meanwhile must not find half an update told.
+        async with self._updating:
+            if not update.dropped:
+                await self._tell(update)
+
+    async def _tell(self, update: Update) -> None:
         if self._turns is not None:
             await self._update_turns(self._turns, update)
         elif update.text:

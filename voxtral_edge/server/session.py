@@ -30,6 +30,7 @@ class Update:
     flushed      its last pass was a flush
     finished     the utterance is complete
     failure      the session is dead
+    utterance    which one; dropped: it was dropped after this update had been handed out
     """
 
     text: str = ""
@@ -43,6 +44,8 @@ class Update:
     flushed: bool = False
     finished: bool = False
     failure: Failure | None = None
+    utterance: int = 0
+    dropped: bool = False
 
     def add(self, step: Step) -> None:
         """Joins a step to this update."""
@@ -98,6 +101,7 @@ class Session:
         self._unfinished = 0
         self._utterance = 0
         self._dropped: set[int] = set()
+        self._handed_out: Update | None = None  # the last
         self._fresh = True  # nothing was sent since the last finish
 
     async def __aenter__(self) -> Session:
@@ -192,6 +196,8 @@ class Session:
             return
         self._fresh = True
         self._dropped.add(self._utterance)
+        if self._handed_out is not None and self._handed_out.utterance == self._utterance:
+            self._handed_out.dropped = True
         self._utterance += 1
         self.decoder.restart()
         self._steps = deque(step for step in self._steps if self._is_wanted(step))
@@ -250,7 +256,8 @@ class Session:
         return False
 
     def _joined(self) -> Update:
-        update = Update(first_token=self._steps[0].first_token)
+        update = Update(first_token=self._steps[0].first_token, utterance=self._steps[0].utterance)
+        self._handed_out = update
         events = 0
         while self._steps:
             step = self._steps.popleft()
