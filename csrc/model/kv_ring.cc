@@ -55,6 +55,7 @@ void KvRing::copy(const KvRing& from, std::uint64_t next_position) {
   first_position_ = from.first_position_;
   const std::uint64_t oldest = next_position - std::min<std::uint64_t>(next_position - first_position_, shape_.window);
   const auto copy_block = [](const AlignedBuffer& source, AlignedBuffer& target, std::size_t slot, std::size_t bytes) {
+    if (bytes == 0) return;  // no scales: an empty buffer's null pointer is not for memcpy
     std::memcpy(target.data() + slot * bytes, source.data() + slot * bytes, kKvBlock * bytes);
   };
   for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
