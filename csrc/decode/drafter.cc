@@ -1,71 +1,49 @@
 #include "decode/drafter.h"
 
-#include <algorithm>
-
 namespace voxtral_edge {
+namespace {
 
-NgramDrafter::NgramDrafter(std::uint32_t pad_id) : pad_id_(pad_id) {
-  for (auto& table : tables_) table.resize(kEntries);
+constexpr float kFading = 0.01f;  // the last hundred guesses, 8 s, decide
+// GRID's sentences of one form are better guessed from the text: without a margin they lost 1.3 % tokens per pass.
+constexpr float kMargin = 0.02f;
+
+}  // namespace
+
+Drafter::Drafter(const Shape& shape)
+    : pad_id_(shape.pad_id),
+      word_id_(shape.word_id),
+      ngrams_(shape.pad_id),
+      marks_(shape.width, shape.delay_tokens, shape.positions_ahead) {}
+
+void Drafter::reset(std::uint64_t position) {
+  ngrams_.reset();
+  marks_.reset(position);
+  ngram_errors_ = mark_errors_ = 0.0f;
 }
 
-void NgramDrafter::reset() {
-  for (auto& table : tables_) std::fill(table.begin(), table.end(), Entry{});
-  known_ = 0;
-}
-
-std::uint64_t NgramDrafter::key_of(std::span<const std::uint32_t> context) {
-  std::uint64_t key = 0x9e3779b97f4a7c15ull + context.size();
-  for (const std::uint32_t id : context) {
-    key = (key ^ id) * 0xff51afd7ed558ccdull;  // MurmurHash3's finaliser constant spreads small ids over all bits
-    key ^= key >> 32;
-  }
-  return key | 1;  // 0 marks an empty entry
-}
-
-const NgramDrafter::Entry* NgramDrafter::find(std::span<const std::uint32_t> context) const {
-  const std::uint64_t key = key_of(context);
-  const Entry& entry = tables_[context.size() - 1][key % kEntries];
-  return entry.key == key ? &entry : nullptr;
-}
-
-void NgramDrafter::learn(std::uint32_t id) {
-  for (std::size_t order = 1; order <= known_; ++order) {
-    const std::uint64_t key = key_of({recent_ + kLongest - order, order});
-    Entry& entry = tables_[order - 1][key % kEntries];
-    if (entry.key == key && entry.next == id) {
-      ++entry.hits;
-    } else if (entry.key == key && entry.hits > 0) {
-      entry.hits /= 2;  // one surprise does not unlearn a habit
-    } else {
-      entry = {key, id, 0};
+void Drafter::learn(std::uint32_t id, std::uint64_t position) {
+  if (ngrams_.last() != word_id_) {  // text follows a mark: nothing to learn about the next one
+    const float odds = marks_.log_odds(position);
+    const std::uint32_t guess = ngrams_.next();
+    if (is_pad_or_word(id) && is_pad_or_word(guess)) {
+      ngram_errors_ += kFading * ((guess != id ? 1.0f : 0.0f) - ngram_errors_);
+      mark_errors_ += kFading * (((odds > 0.0f) != (id == word_id_) ? 1.0f : 0.0f) - mark_errors_);
     }
+    marks_.learn(position, odds, id == word_id_);
   }
-  std::copy(recent_ + 1, recent_ + kLongest, recent_);
-  recent_[kLongest - 1] = id;
-  known_ = std::min(known_ + 1, kLongest);
+  ngrams_.learn(id);
 }
 
-// The longest context that was right before decides; after it, the longest that was seen at all.
-std::uint32_t NgramDrafter::next_after(std::span<const std::uint32_t> recent) const {
-  const Entry* seen = nullptr;
-  for (std::size_t order = recent.size(); order >= 1; --order) {
-    const Entry* entry = find(recent.last(order));
-    if (entry == nullptr) continue;
-    if (entry->hits > 0) return entry->next;
-    if (seen == nullptr) seen = entry;
-  }
-  return seen != nullptr ? seen->next : pad_id_;
-}
-
-void NgramDrafter::propose(std::span<std::uint32_t> drafts) const {
-  std::uint32_t window[kLongest];
-  std::copy(recent_, recent_ + kLongest, window);
-  std::size_t known = known_;
+void Drafter::propose(std::uint64_t position, std::span<std::uint32_t> drafts) const {
+  const bool by_audio = ngram_errors_ - mark_errors_ > kMargin;
+  NgramTable::Context context = ngrams_.context();
   for (std::uint32_t& draft : drafts) {
-    draft = next_after({window + kLongest - known, known});
-    std::copy(window + 1, window + kLongest, window);
-    window[kLongest - 1] = draft;
-    known = std::min(known + 1, kLongest);
+    draft = ngrams_.next_after(context);
+    if (by_audio && context.last() != word_id_ && is_pad_or_word(draft)) {
+      draft = marks_.log_odds(position) > 0.0f ? word_id_ : pad_id_;
+    }
+    context.push(draft);
+    ++position;
   }
 }
 

@@ -4,39 +4,39 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
+
+#include "decode/mark_predictor.h"
+#include "decode/ngram_table.h"
 
 namespace voxtral_edge {
 
-// An n-gram table of this stream: what followed the last 1 .. 4 tokens before. Bounded, learns as it goes, and falls
-// back to a pad (most tokens of real speech are pads).
-class NgramDrafter {
+// What the stream's own text repeats (n-grams) and what its audio tells of the next word marks, whichever has lately
+// been right more often about marks. Deterministic; allocation-free after construction.
+class Drafter {
  public:
-  explicit NgramDrafter(std::uint32_t pad_id);
+  struct Shape {
+    std::uint32_t pad_id, word_id;
+    std::size_t width, delay_tokens;  // of the audio embeddings; of the stream
+    std::size_t positions_ahead;      // audio embeddings that may wait for their tokens
+  };
+  explicit Drafter(const Shape& shape);
 
-  void reset();
-  // The next token that the model really chose.
-  void learn(std::uint32_t id);
-  // Most likely continuation: drafts [count].
-  void propose(std::span<std::uint32_t> drafts) const;
+  // Forgets everything; the next audio embedding belongs to decoder position `position`.
+  void reset(std::uint64_t position);
+  // The next audio embeddings [count][width].
+  void hear(const float* embeddings, std::size_t count) { marks_.hear(embeddings, count); }
+  // The token that the model really chose at `position`.
+  void learn(std::uint32_t id, std::uint64_t position);
+  // Most likely tokens at `position`, position + 1, ... (their audio was heard): drafts [count].
+  void propose(std::uint64_t position, std::span<std::uint32_t> drafts) const;
 
  private:
-  static constexpr std::size_t kLongest = 4;
-  static constexpr std::size_t kEntries = 1u << 14;  // per order; a collision overwrites: the newest is the likeliest
+  bool is_pad_or_word(std::uint32_t id) const { return id == pad_id_ || id == word_id_; }
 
-  struct Entry {
-    std::uint64_t key = 0;
-    std::uint32_t next = 0;
-    std::uint32_t hits = 0;  // consecutive times that `next` was right
-  };
-  static std::uint64_t key_of(std::span<const std::uint32_t> context);
-  const Entry* find(std::span<const std::uint32_t> context) const;
-  std::uint32_t next_after(std::span<const std::uint32_t> recent) const;
-
-  std::uint32_t pad_id_;
-  std::vector<Entry> tables_[kLongest];
-  std::uint32_t recent_[kLongest] = {};
-  std::size_t known_ = 0;  // tokens in recent_, newest last
+  std::uint32_t pad_id_, word_id_;
+  NgramTable ngrams_;
+  MarkPredictor marks_;
+  float ngram_errors_ = 0.0f, mark_errors_ = 0.0f;  // shares of wrong guesses between pad and mark, fading
 };
 
 }  // namespace voxtral_edge

@@ -185,7 +185,7 @@ std::size_t NativeEngine::preferred_drafts() const { return preferred_drafts_; }
 std::size_t NativeEngine::measure_preferred_drafts() {
   struct Candidate {
     std::size_t drafts;
-    double tokens_per_pass;  // of the n-gram drafter on speech: the lower end of what docs/lab-notebook.md lists
+    double tokens_per_pass;  // of n-grams alone on speech: the lower end of what docs/lab-notebook.md lists
   };
   constexpr Candidate kCandidates[] = {{0, 1.0}, {1, 1.62}, {3, 2.31}, {7, 2.9}};
   constexpr int kRepeats = 3;  // the best counts: neighbours on a busy machine only ever slow a pass down

@@ -45,7 +45,8 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
                   static_cast<double>((options.delay_tokens + 2 * batch_tokens_ + max_drafts_ + 3) *
                                       config().audio.samples_per_token) /  // audio pushed ahead of the decoder
                       static_cast<double>(config().audio.sample_rate_hz)),
-      drafter_(config().tokens.streaming_pad),
+      drafter_({config().tokens.streaming_pad, config().tokens.streaming_word, config().decoder.width,
+                options.delay_tokens, batch_tokens_ + max_drafts_}),
       time_line_(
           static_cast<double>(config().audio.samples_per_token) / static_cast<double>(config().audio.sample_rate_hz),
           static_cast<double>(config().audio.sample_rate_hz)) {
@@ -78,7 +79,6 @@ void Stream::reset() {
   stream_samples_ = encoded_tokens_ = next_position_ = token_limit_ = unflushed_samples_ = 0;
   busy_ = finished_ = stopped_ = text_started_ = false;
   last_id_ = config().tokens.bos;
-  drafter_.reset();
   if (biaser_) biaser_->reset();
   if (pad_run_) pad_run_->reset();
   time_line_.reset();
@@ -92,6 +92,7 @@ void Stream::reset() {
   stream_samples_ = unflushed_samples_ = stats_.fed_samples = 0;
   gain_.reset();
   levels_.reset();
+  drafter_.reset(encoded_tokens_);  // a copied warm start brings no embeddings: nobody hears those of the padding
 }
 
 // Left padding is known before any audio: run it now, so that the first real samples find a warm stream. Only the first
@@ -231,6 +232,7 @@ void Stream::encoded(double seconds) {
     const float* embeddings = &embeddings_[pending_tokens_ * c.decoder.width];
     trace_.projector.insert(trace_.projector.end(), embeddings, embeddings + encoding_tokens_ * c.decoder.width);
   }
+  if (max_drafts_ > 0) drafter_.hear(&embeddings_[pending_tokens_ * c.decoder.width], encoding_tokens_);
   drop_encoded_mel();
   pending_tokens_ += encoding_tokens_;
   stats_.encode_seconds += seconds;
@@ -262,7 +264,7 @@ bool Stream::next_decode(DecodeRequest& request, std::size_t most_tokens) {
   } else {
     decoding_positions_ = decoding_results_ = std::min(most, max_drafts_ + 1);
     previous_ids_[0] = last_id_;
-    drafter_.propose({&previous_ids_[1], decoding_positions_ - 1});
+    drafter_.propose(next_position_, {&previous_ids_[1], decoding_positions_ - 1});
     stats_.drafted_tokens += decoding_positions_ - 1;
   }
   request = {state_.get(),
@@ -341,7 +343,7 @@ void Stream::accept(TokenChoice choice, Events& events) {
   const std::uint64_t index = stats_.generated_tokens++;
   last_id_ = choice.id;
   if (pad_run_) pad_run_->advance(choice.id);
-  if (max_drafts_ > 0) drafter_.learn(choice.id);
+  if (max_drafts_ > 0) drafter_.learn(choice.id, prompt_tokens_ - 1 + index);
   if (options_.keep_history) token_ids_.push_back(choice.id);
   if (choice.id == tokens.streaming_word) {
     words_.mark(audio_time(index));

@@ -155,7 +155,7 @@ class Stream {
   std::size_t decoding_results_ = 0;
   std::vector<std::uint32_t> previous_ids_;  // of the decode request: the last token, then drafts
   std::vector<TokenChoice> choices_;
-  NgramDrafter drafter_;
+  Drafter drafter_;
   std::optional<PadRun> pad_run_;
   std::optional<Biaser> biaser_;
 

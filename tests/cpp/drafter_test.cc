@@ -1,0 +1,135 @@
+// Drafts of the next tokens: from the text's own repetitions, from the audio, and which of the two is trusted.
+#include "decode/drafter.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "check.h"
+#include "random_choices.h"
+
+using namespace voxtral_edge;
+
+namespace {
+
+constexpr std::uint32_t kPad = 32, kWord = 33;
+constexpr std::size_t kWidth = 20;  // no multiple of the eight sums
+
+// Embeddings [positions][kWidth] of noise in which half of the values tell where words end, and the marks that follow
+// from it `delay` positions later.
+struct Audio {
+  std::vector<float> embeddings;
+  std::vector<bool> marks;
+
+  Audio(std::size_t positions, std::size_t delay, bool tells) : embeddings(positions * kWidth), marks(positions) {
+    check::RandomChoices numbers(7);
+    std::vector<bool> ends(positions);
+    for (std::size_t p = 0; p < positions; ++p) {
+      for (std::size_t i = 0; i < kWidth; ++i) {
+        embeddings[p * kWidth + i] = 0.01f * static_cast<float>(numbers.below(200));
+      }
+      ends[p] = numbers.below(6) == 0;
+      for (std::size_t i = 0; tells && ends[p] && i < kWidth; i += 2) embeddings[p * kWidth + i] += 1.5f;
+      marks[p] = p >= delay && ends[p - delay];
+    }
+  }
+  const float* at(std::size_t position) const { return &embeddings[position * kWidth]; }
+};
+
+}  // namespace
+
+TEST("marks are learned from the frame that ended the word, at any delay") {
+  for (const std::size_t delay : {1u, 2u, 6u, 30u}) {
+    const Audio audio(3000, delay, true);
+    MarkPredictor predictor(kWidth, delay, 9);
+    predictor.reset(0);
+    int wrong = 0;
+    for (std::size_t p = 0; p < 3000; ++p) {
+      predictor.hear(audio.at(p), 1);
+      const float odds = predictor.log_odds(p);
+      if (p >= 2000) wrong += (odds > 0.0f) != audio.marks[p] ? 1 : 0;
+      predictor.learn(p, odds, audio.marks[p]);
+    }
+    CHECK(wrong <= 20);  // of 1000; guessing "no mark" gives about 167
+  }
+}
+
+TEST("guesses do not depend on how far ahead the audio was heard") {
+  const Audio audio(600, 6, true);
+  std::vector<float> expected;
+  for (const std::size_t piece : {1u, 3u, 8u}) {
+    MarkPredictor predictor(kWidth, 6, 8);
+    predictor.reset(1000);
+    for (std::size_t p = 0; p < 600; ++p) {
+      if (p % piece == 0) predictor.hear(audio.at(p), std::min(piece, 600 - p));
+      predictor.learn(1000 + p, predictor.log_odds(1000 + p), audio.marks[p]);
+    }
+    if (piece == 1) expected.assign(1, predictor.log_odds(1599));
+    // Mean and variance may be ahead by some frames: the same guess, not the same bits.
+    CHECK_NEAR(predictor.log_odds(1599), expected[0], 0.2);
+  }
+}
+
+TEST("numbers that are none, and what was before, are forgotten") {
+  MarkPredictor predictor(kWidth, 6, 8);
+  const float untaught = predictor.log_odds(0);
+  CHECK(untaught < 0.0f);
+  std::vector<float> frame(kWidth, 1.0f);
+  predictor.hear(frame.data(), 1);
+  predictor.learn(0, std::numeric_limits<float>::quiet_NaN(), true);
+  CHECK_EQ(predictor.log_odds(0), untaught);
+  for (int i = 0; i < 50; ++i) predictor.learn(0, predictor.log_odds(0), true);
+  CHECK(predictor.log_odds(0) > untaught);
+  predictor.reset(17);
+  CHECK_EQ(predictor.log_odds(17), untaught);
+}
+
+TEST("the audio decides where it is right about marks and the text is not, and only about marks") {
+  for (const bool tells : {true, false}) {
+    const Audio audio(4000, 6, tells);
+    Drafter drafter({kPad, kWord, kWidth, 6, 16});
+    drafter.reset(0);
+    std::uint32_t last = kPad;
+    int marks = 0, found = 0, wrong = 0, pads_behind_marks = 0;
+    for (std::size_t p = 0; p < 4000; ++p) {
+      drafter.hear(audio.at(p), 1);
+      std::uint32_t draft[1];
+      drafter.propose(p, draft);
+      const bool mark = audio.marks[p] && last != kWord;
+      const std::uint32_t id = last == kWord ? 100 : (mark ? kWord : kPad);
+      if (p >= 2000) {
+        marks += mark ? 1 : 0;
+        found += mark && draft[0] == kWord ? 1 : 0;
+        wrong += !mark && draft[0] == kWord ? 1 : 0;
+        pads_behind_marks += last == kWord && draft[0] != 100 ? 1 : 0;
+      }
+      drafter.learn(id, p);
+      last = id;
+    }
+    CHECK(marks > 150);
+    CHECK_EQ(pads_behind_marks, 0);  // text follows every mark here: the table knows
+    if (tells) {
+      CHECK(found > marks * 9 / 10 && wrong < marks / 10);
+    } else {
+      CHECK(wrong < marks);  // noise is not taken for knowledge
+    }
+  }
+}
+
+TEST("a text that repeats is guessed from the text, whatever the audio says") {
+  const Audio audio(2000, 6, false);
+  const std::vector<std::uint32_t> cycle = {kPad, kPad, kWord, 100, 101, kPad, kWord, 102};
+  Drafter drafter({kPad, kWord, kWidth, 6, 16});
+  drafter.reset(0);
+  for (std::size_t p = 0; p < 1000; ++p) {
+    drafter.hear(audio.at(p), 1);
+    drafter.learn(cycle[p % cycle.size()], p);
+  }
+  drafter.hear(audio.at(1000), 12);
+  std::vector<std::uint32_t> drafts(12);
+  drafter.propose(1000, drafts);
+  for (std::size_t i = 0; i < drafts.size(); ++i) CHECK_EQ(drafts[i], cycle[(1000 + i) % cycle.size()]);
+}
+
+CHECK_MAIN()
