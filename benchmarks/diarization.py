@@ -1,199 +1,305 @@
-"""Diarisation error rate and cost, on conversations made of recordings of single speakers.
+"""Diarisation measured on conversations made of recordings of single speakers.
 
-  python benchmarks/diarization.py --eval eval.jsonl --source librispeech_test-clean
-  python benchmarks/diarization.py --eval eval.jsonl --speakers 2 4 --turns 1.5-3 --known-count --noise-dbfs -40
+  python benchmarks/diarization.py --eval eval.jsonl                        # number of people not given
+  python benchmarks/diarization.py --eval eval.jsonl --known-count
+  python benchmarks/diarization.py --eval eval.jsonl --set tuning           # the speakers the numbers were chosen on
+  python benchmarks/diarization.py --eval eval.jsonl --enrolled
 
-eval.jsonl: one JSON object per line with "path" (audio, relative to the list), "speaker" and optionally "source".
-Conversations have known turns (`voxtral_edge.diarize.mixtures`), one voice at a time. Prints Markdown tables, and
-with --json writes the numbers.
+eval.jsonl: one JSON object per line with "path" (audio, relative to the list) and "speaker". The speakers of the two
+sets are fixed in `conversations.py`; of each, the longest session is used, in which nobody changes room and microphone.
+Conversations have known turns, one voice at a time. Prints Markdown tables; with --json writes the numbers.
 
   DER           missed + false alarm + confused seconds per second of speech, after revision, collar 0.25 s on each
                 side of a reference boundary; "strict" without a collar
-  as written    share of speech whose speaker was unknown or wrong 0.7 s after it was heard: what a word gets when it
-                is written (delay 480 ms), before revision
+  words         stretches of 0.3 s every 0.4 s of speech, in place of words: share with the right speaker in the end;
+                "at changes": those within 0.5 s of a change of speaker; "as written": with the speaker that was known
+                0.7 s after they ended, which is what a word gets when it is written (delay 480 ms)
   count         conversations in which the number of speakers was found
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import re
 import resource
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from conversations import (
+    REPORT_SPEAKERS,
+    SAMPLE_RATE_HZ,
+    TUNING_SPEAKERS,
+    Mixture,
+    Recordings,
+    make_mixture,
+    read_recordings,
+)
 
-from voxtral_edge.audio import read_audio
-from voxtral_edge.diarize import DiarizationErrors, OnlineDiarizer, OnnxEmbedder, Turn, diarization_errors
-from voxtral_edge.diarize.mixtures import SAMPLE_RATE_HZ, Mixture, make_mixture
-from voxtral_edge.diarize.turns import joined_turns
+from voxtral_edge.diarize import (
+    DiarizationErrors,
+    OnlineDiarizer,
+    OnnxEmbedder,
+    Turn,
+    Voiceprints,
+    diarization_errors,
+)
+from voxtral_edge.diarize.assignment import best_pairs
+from voxtral_edge.diarize.turns import speakers_of
 from voxtral_edge.errors import UsageError, VoxtralEdgeError
 
 BLOCK_S = 0.1
 WRITTEN_AFTER_S = 0.7
-
-Recordings = dict[str, list[NDArray[np.float32]]]
+SPEAKER_S = (12.0, 30.0)
+ENROL_S = 10.0
 
 
 @dataclass
 class Row:
-    """Conversations of one kind."""
+    """Conversations of one kind; `words` and the like are (right, all)."""
 
     final: DiarizationErrors = field(default_factory=DiarizationErrors)
     strict: DiarizationErrors = field(default_factory=DiarizationErrors)
-    written: DiarizationErrors = field(default_factory=DiarizationErrors)
-    conversations: int = 0
-    counted: int = 0
+    words: Counter[str] = field(default_factory=Counter)
+    counts: Counter[tuple[int, int]] = field(default_factory=Counter)
     audio_s: float = 0.0
     work_s: float = 0.0
 
     def add(self, other: Row) -> None:
         """Adds another row's conversations."""
-        for name in ("final", "strict", "written"):
-            getattr(self, name).add(getattr(other, name))
-        self.conversations += other.conversations
-        self.counted += other.counted
+        self.final.add(other.final)
+        self.strict.add(other.strict)
+        self.words.update(other.words)
+        self.counts.update(other.counts)
         self.audio_s += other.audio_s
         self.work_s += other.work_s
 
+    def share(self, kind: str) -> float:
+        """Words of a kind with the right speaker."""
+        return self.words[kind] / max(1, self.words[kind + " all"])
 
-def read_speakers(
-    path: Path, sources: Sequence[str] | None, session: str | None, least_s: float = 12.0
-) -> Recordings:
-    """The recordings of every speaker of whom there are at least `least_s` seconds. With `session`, a regular
-    expression that finds a session's name in a path, only those of the speaker's longest session: in a
-    conversation nobody changes room and microphone."""
-    sessions: dict[str, Recordings] = defaultdict(lambda: defaultdict(list))
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line) if line.strip() else {}
-        if "speaker" in row and (not sources or row.get("source") in sources):
-            found = re.search(session, row["path"]) if session else None
-            key = found.group(0) if found else ""
-            sessions[row["speaker"]][key].append(read_audio(path.parent / row["path"]))
-    longest = {name: max(parts.values(), key=_samples) for name, parts in sessions.items()}
-    enough = {name: parts for name, parts in longest.items() if _samples(parts) >= least_s * SAMPLE_RATE_HZ}
-    if not enough:
-        raise UsageError(f"{path}: no speaker with {least_s:.0f} s of recordings is left; check --source")
-    return enough
-
-
-def _samples(recordings: list[NDArray[np.float32]]) -> int:
-    return sum(len(pcm) for pcm in recordings)
+    def numbers(self) -> dict[str, float]:
+        """For the tables and JSON."""
+        speech = max(self.final.speech, 1e-9)
+        return {
+            "conversations": self.counts.total(),
+            "der": self.final.rate,
+            "missed": self.final.missed / speech,
+            "false_alarm": self.final.false_alarm / speech,
+            "confused": self.final.confused / speech,
+            "strict_der": self.strict.rate,
+            "words": self.share("final"),
+            "words_at_changes": self.share("changes"),
+            "words_as_written": self.share("written"),
+            "counted": sum(number for (true, found), number in self.counts.items() if true == found),
+            "audio_s": self.audio_s,
+            "work_s": self.work_s,
+        }
 
 
-def evaluate(mixture: Mixture, diarizer: OnlineDiarizer) -> Row:
-    """Runs one conversation through a fresh diariser, a tenth of a second at a time."""
+def evaluate(mixture: Mixture, diarizer: OnlineDiarizer, names: Sequence[str] = ()) -> Row:
+    """Runs one conversation through a fresh diariser, a tenth of a second at a time. `names`: who is enrolled."""
     step = int(BLOCK_S * SAMPLE_RATE_HZ)
     final: list[Turn] = []
-    written: list[Turn] = []
-    work_s = 0.0
+    spans = word_spans(mixture.turns)
+    written: list[str | None] = []
     # Nobody talks after the end, but the last words are written too.
     pcm = np.concatenate([mixture.pcm, np.zeros(step * 10, dtype=np.float32)])
+    work_s = 0.0
     for begin in range(0, len(pcm), step):
         started = time.perf_counter()
-        final += [_turn(event) for event in diarizer.feed(pcm[begin : begin + step]) if event.final]
+        events = diarizer.feed(pcm[begin : begin + step])
         work_s += time.perf_counter() - started
-        at = (begin + step) / SAMPLE_RATE_HZ - WRITTEN_AFTER_S
-        speaker = diarizer.speaker_at(at - BLOCK_S, at) if at >= BLOCK_S else None
-        if speaker is not None:
-            written += _inside(Turn(at - BLOCK_S, at, speaker), mixture.turns)
+        final += [Turn(event.start, event.end, event.speaker) for event in events if event.final]
+        while (
+            len(written) < len(spans)
+            and spans[len(written)][1] + WRITTEN_AFTER_S <= (begin + step) / SAMPLE_RATE_HZ
+        ):
+            written.append(diarizer.speaker_at(*spans[len(written)][:2]))
     started = time.perf_counter()
-    final += [_turn(event) for event in diarizer.finish() if event.final]
+    final += [Turn(event.start, event.end, event.speaker) for event in diarizer.finish() if event.final]
     work_s += time.perf_counter() - started
-    speakers = {turn.speaker for turn in mixture.turns}
-    return Row(
+    row = Row(
         final=diarization_errors(mixture.turns, final, 0.25),
         strict=diarization_errors(mixture.turns, final),
-        written=diarization_errors(mixture.turns, joined_turns(written), 0.25),
-        conversations=1,
-        counted=int(len({turn.speaker for turn in final}) == len(speakers)),
         audio_s=len(pcm) / SAMPLE_RATE_HZ,
         work_s=work_s,
     )
+    row.counts[len({turn.speaker for turn in mixture.turns}), len({turn.speaker for turn in final})] += 1
+    said = speakers_of(final, [span[:2] for span in spans], 2.0)
+    who = {name: name for name in names} if names else mapping(mixture.turns, final)
+    for (_, _, true, changes), found, early in zip(spans, said, written, strict=True):
+        for kind, label in (("final", found), ("written", early), *([("changes", found)] if changes else [])):
+            right = who.get(label or "") == true if not names or true in names else label not in names
+            row.words[kind] += right
+            row.words[kind + " all"] += 1
+        if names:
+            kind = "enrolled" if true in names else "stranger"
+            row.words[kind] += found == true if true in names else found not in names
+            row.words[kind + " all"] += 1
+    return row
 
 
-def measure(args: argparse.Namespace) -> dict[tuple[int, str], Row]:
-    """All conversations, by number of speakers and length of turns."""
-    recordings = read_speakers(args.eval, args.source, args.session)
+def word_spans(turns: Sequence[Turn]) -> list[tuple[float, float, str, bool]]:
+    """Start, end, speaker, and whether a change of speaker is within 0.5 s."""
+    changes = [at for a, b in itertools.pairwise(turns) if a.speaker != b.speaker for at in (a.end, b.start)]
+    spans = []
+    for turn in turns:
+        for start in np.arange(turn.start, turn.end - 0.3, 0.4):
+            near = any(start - 0.5 < at < start + 0.8 for at in changes)
+            spans.append((float(start), float(start) + 0.3, turn.speaker, near))
+    return spans
+
+
+def mapping(reference: Sequence[Turn], found: Sequence[Turn]) -> dict[str, str]:
+    """Found speakers to those of the reference, so that most time is right."""
+    said, heard = sorted({t.speaker for t in reference}), sorted({t.speaker for t in found})
+    shared = np.zeros((len(said), len(heard)))
+    for a in reference:
+        for b in found:
+            overlap = min(a.end, b.end) - max(a.start, b.start)
+            shared[said.index(a.speaker), heard.index(b.speaker)] += max(0.0, overlap)
+    return {heard[column]: said[row] for row, column in best_pairs(shared)}
+
+
+def conversations(args: argparse.Namespace) -> Iterable[tuple[int, str, float, Mixture]]:
+    """Number of speakers, lengths of turns, SNR, and the conversation."""
+    recordings = chosen_speakers(args)
     names = sorted(recordings)
     generator = np.random.default_rng(args.seed)
-    embedder = OnnxEmbedder(args.embedder, args.front_end, args.same_speaker)
-    rows: dict[tuple[int, str], Row] = {}
     for count in args.speakers:
         if count > len(names):
-            raise UsageError(f"--speakers {count}: the list has {len(names)} speakers")
+            raise UsageError(f"--speakers {count}: the set has {len(names)} speakers")
         for turns in args.turns:
-            row = rows.setdefault((count, turns), Row())
-            for _ in range(args.mixtures):
-                chosen = {names[i]: recordings[names[i]] for i in generator.permutation(len(names))[:count]}
-                mixture = make_mixture(
-                    chosen, _range(turns), args.seconds, generator, noise_dbfs=args.noise_dbfs
-                )
-                limit = count if args.known_count else "auto"
-                row.add(evaluate(mixture, OnlineDiarizer(limit, embedder, revisable_s=args.revisable)))
-            print(_line(str(count), turns, row), flush=True)
-    return rows
+            for snr_db in args.snr:
+                for _ in range(args.mixtures):
+                    who = {names[i]: recordings[names[i]] for i in generator.permutation(len(names))[:count]}
+                    mixture = make_mixture(
+                        who, _range(turns), SPEAKER_S, generator, snr_db=snr_db, total_s=args.seconds
+                    )
+                    yield count, turns, snr_db, mixture
+
+
+def chosen_speakers(args: argparse.Namespace, sessions: bool = True) -> Recordings:
+    """The recordings of the set that was asked for."""
+    names = {"tuning": TUNING_SPEAKERS, "report": REPORT_SPEAKERS}[args.set]
+    return read_recordings(args.eval, names, SPEAKER_S[0], sessions)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Row]:
+    """All conversations, summed by number of speakers, lengths of turns and SNR."""
+    embedder = OnnxEmbedder(args.embedder, args.front_end, args.same_speaker)
+    rows: dict[str, Row] = defaultdict(Row)
+    for count, turns, snr_db, mixture in conversations(args):
+        limit = count if args.known_count else "auto"
+        row = evaluate(mixture, OnlineDiarizer(limit, embedder, revisable_s=args.revisable))
+        for key in (f"{count} speakers", f"turns of {turns} s", f"SNR {snr_db:g} dB", "all"):
+            rows[key].add(row)
+        print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    everything = rows.pop("all")
+    return {**dict(sorted(rows.items())), "all": everything}
+
+
+def measure_enrolled(args: argparse.Namespace) -> dict[str, Row]:
+    """Conversations of three: two are enrolled from other recordings, one is a stranger; four more are enrolled and
+    are not there."""
+    recordings = chosen_speakers(args, sessions=False)
+    embedder = OnnxEmbedder(args.embedder, args.front_end, args.same_speaker)
+    halves = {name: _split(parts) for name, parts in recordings.items()}
+    halves = {
+        name: half for name, half in halves.items() if min(map(len, half)) >= (ENROL_S - 1) * SAMPLE_RATE_HZ
+    }
+    generator = np.random.default_rng(args.seed)
+    rows: dict[str, Row] = defaultdict(Row)
+    for snr_db in args.snr:
+        for _ in range(args.mixtures * 3):
+            names = [sorted(halves)[i] for i in generator.permutation(len(halves))[:7]]
+            prints = Voiceprints(embedder.name)
+            for name in names[1:]:
+                prints.enrol(name, halves[name][0], embedder)
+            heard = {name: [halves[name][1]] for name in names[:3]}
+            mixture = make_mixture(heard, (3.0, 6.0), SPEAKER_S, generator, snr_db=snr_db)
+            row = evaluate(mixture, OnlineDiarizer("auto", embedder, prints), names[1:])
+            for key in (f"SNR {snr_db:g} dB", "all"):
+                rows[key].add(row)
+    return {key: rows[key] for key in sorted(rows, key=lambda key: (key == "all", key))}
+
+
+def _split(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """About ten seconds to enrol with, and the rest."""
+    whole = np.concatenate(list(parts))
+    cut = int(ENROL_S * SAMPLE_RATE_HZ)
+    return whole[:cut], whole[cut:]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the benchmark; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--eval", type=Path, required=True, help="list of recordings")
-    parser.add_argument("--source", nargs="+", help="only recordings of these sources")
-    parser.add_argument("--session", metavar="REGEX", help="what names a session in a path; see the docs")
-    parser.add_argument("--speakers", type=int, nargs="+", default=[1, 2, 3, 4])
-    parser.add_argument(
-        "--turns", nargs="+", default=["1.5-3", "3-6", "6-12"], help="lengths of turns in seconds"
-    )
-    parser.add_argument("--mixtures", type=int, default=4, help="conversations of each kind (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=120.0, help="length of each (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--noise-dbfs", type=float, default=-65.0, help="white noise under it (%(default)s)")
-    parser.add_argument("--known-count", action="store_true", help="tell the diariser how many there are")
-    parser.add_argument("--revisable", type=float, default=90.0, help="seconds that may change (%(default)s)")
-    parser.add_argument("--embedder", type=Path, help="another ONNX speaker embedder")
-    parser.add_argument("--front-end", help="its input, if the file does not say")
-    parser.add_argument("--same-speaker", type=float, help="its threshold")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args(argv)
-    print("| speakers | turns, s | conversations | DER | missed | false alarm | confused | strict DER |"
-          " as written | count |\n|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    args = _parser().parse_args(argv)
     try:
-        rows = measure(args)
+        rows = measure_enrolled(args) if args.enrolled else measure(args)
     except VoxtralEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    total = Row()
-    for row in rows.values():
-        total.add(row)
-    print(_line("all", "", total))
+    if args.enrolled:
+        table(
+            rows,
+            {
+                "enrolled": lambda r: _percent(r.share("enrolled")),
+                "stranger": lambda r: _percent(r.share("stranger")),
+            },
+        )
+    else:
+        report(rows)
+    total = rows["all"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\ncost: {1000 * total.work_s / total.audio_s:.1f} ms per second of audio, one thread "
-          f"({total.audio_s:.0f} s of audio); peak memory of the process {peak:.0f} MiB")  # fmt: skip
+    print(
+        f"\ncost: {1000 * total.work_s / total.audio_s:.1f} ms per second of audio, one thread, real-time factor "
+        f"{total.work_s / total.audio_s:.3f} ({total.audio_s:.0f} s of audio); peak memory {peak:.0f} MiB"
+    )
     if args.json:
-        document = [{"speakers": key[0], "turns": key[1], **_numbers(row)} for key, row in rows.items()]
+        document = [{"kind": key, **row.numbers()} for key, row in rows.items()]
         args.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def _inside(turn: Turn, reference: Sequence[Turn]) -> list[Turn]:
-    """The parts of a turn in which somebody talks: words are written where there is speech only."""
-    cut = [(max(turn.start, other.start), min(turn.end, other.end)) for other in reference]
-    return [Turn(start, end, turn.speaker) for start, end in cut if end > start]
+def report(rows: dict[str, Row]) -> None:
+    """The tables of the errors and of the numbers of speakers."""
+    columns = {"DER": "der", "missed": "missed", "false alarm": "false_alarm", "confused": "confused"}
+    columns |= {"strict DER": "strict_der", "words": "words", "at changes": "words_at_changes"}
+    columns |= {"as written": "words_as_written"}
+
+    def shares(name: str) -> Callable[[Row], str]:
+        return lambda row: _percent(row.numbers()[name])
+
+    table(
+        rows,
+        {title: shares(name) for title, name in columns.items()}
+        | {"count": lambda row: f"{row.numbers()['counted']} of {row.counts.total()}"},
+    )
+    counts = rows["all"].counts
+    found = sorted({found for _, found in counts})
+    print("\n| speakers | " + " | ".join(f"{n} found" for n in found) + " |\n|" + "---|" * (len(found) + 1))
+    for true in sorted({true for true, _ in counts}):
+        print(f"| {true} | " + " | ".join(str(counts[true, n] or "") for n in found) + " |")
 
 
-def _turn(event: Any) -> Turn:
-    return Turn(event.start, event.end, event.speaker)
+def table(rows: dict[str, Row], columns: dict[str, Callable[[Row], str]]) -> None:
+    """Prints rows as Markdown."""
+    print("| | conversations | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 2))
+    for key, row in rows.items():
+        print(
+            f"| {key} | {row.counts.total()} | " + " | ".join(make(row) for make in columns.values()) + " |"
+        )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -204,29 +310,28 @@ def _range(text: str) -> tuple[float, float]:
         raise UsageError(f"--turns {text}: write the least and most seconds, e.g. 3-6") from None
 
 
-def _numbers(row: Row) -> dict[str, float]:
-    speech = max(row.final.speech, 1e-9)
-    return {
-        "conversations": row.conversations,
-        "der": row.final.rate,
-        "missed": row.final.missed / speech,
-        "false_alarm": row.final.false_alarm / speech,
-        "confused": row.final.confused / speech,
-        "strict_der": row.strict.rate,
-        "as_written": row.written.rate,
-        "counted": row.counted,
-        "audio_s": row.audio_s,
-        "work_s": row.work_s,
-    }
-
-
-def _line(speakers: str, turns: str, row: Row) -> str:
-    n = _numbers(row)
-    shares = " | ".join(
-        f"{100 * n[name]:.1f} %"
-        for name in ("der", "missed", "false_alarm", "confused", "strict_der", "as_written")
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    return f"| {speakers} | {turns} | {row.conversations} | {shares} | {row.counted} of {row.conversations} |"
+    parser.add_argument("--eval", type=Path, required=True, help="list of recordings")
+    parser.add_argument("--set", choices=["report", "tuning"], default="report", help="whose voices")
+    parser.add_argument("--speakers", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument(
+        "--turns", nargs="+", default=["1.5-3", "3-6", "6-12"], help="lengths of turns in seconds"
+    )
+    parser.add_argument("--snr", type=float, nargs="+", default=[40.0, 20.0, 10.0], help="dB, of pink noise")
+    parser.add_argument("--mixtures", type=int, default=4, help="conversations of each kind (%(default)s)")
+    parser.add_argument("--seconds", type=float, help="length of each, repeating what was said")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--known-count", action="store_true", help="tell the diariser how many there are")
+    parser.add_argument("--enrolled", action="store_true", help="names for known voices")
+    parser.add_argument("--revisable", type=float, default=90.0, help="seconds that may change (%(default)s)")
+    parser.add_argument("--embedder", type=Path, help="another ONNX speaker embedder")
+    parser.add_argument("--front-end", help="its input, if the file does not say")
+    parser.add_argument("--same-speaker", type=float, help="its threshold")
+    parser.add_argument("--json", type=Path)
+    return parser
 
 
 if __name__ == "__main__":

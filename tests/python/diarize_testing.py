@@ -33,10 +33,11 @@ class PitchEmbedder:
 
 
 def tone_voice(number: int, seconds: float) -> NDArray[np.float32]:
-    """Speech of a voice that `PitchEmbedder` knows: a tone, four syllables per second."""
+    """Speech of a voice that `PitchEmbedder` knows: a tone that glides by 30 Hz, four syllables per second."""
     t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     syllables = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * t)
-    return (0.2 * syllables * np.sin(2 * np.pi * PitchEmbedder.tones_hz[number] * t)).astype(np.float32)
+    phase = 2 * np.pi * PitchEmbedder.tones_hz[number] * t + 30 / 2.5 * np.sin(2 * np.pi * 2.5 * t)
+    return (0.2 * syllables * np.sin(phase)).astype(np.float32)
 
 
 def conversation(

@@ -32,11 +32,10 @@ def grouped(
     vectors: NDArray[np.float32],
     known: tuple[Voice, ...] = (),
     limit: int = 32,
-    heard: int = 0,
     **options: object,
 ) -> list[Group]:
-    values: dict[str, object] = {"least_seconds": 2.0, "tentative": (), **options}
-    return group_windows(vectors, [0.8] * len(vectors), known, 0.6, limit=limit, heard=heard, **values)  # type: ignore[arg-type]
+    values: dict[str, object] = {"least_seconds": (2.0, 2.0), "tentative": (), **options}
+    return group_windows(vectors, [0.8] * len(vectors), known, 0.6, limit=limit, **values)  # type: ignore[arg-type]
 
 
 def test_groups_are_the_voices() -> None:
@@ -55,10 +54,10 @@ def test_few_odd_windows_are_no_speaker_unless_they_are_recent() -> None:
 
 def test_known_voices_are_never_merged() -> None:
     alike = (voice(0), Voice(voice(0).total * 0.5, 4.0))
-    groups = grouped(near(0, 6, 1), alike, heard=2)
+    groups = grouped(near(0, 6, 1), alike)
     assert len(groups) == 1 and groups[0].known in (0, 1)
     # even where fewer are allowed than are known
-    groups = grouped(np.concatenate([near(0, 4, 1), near(1, 4, 2)]), (voice(0), voice(1)), limit=1, heard=2)
+    groups = grouped(np.concatenate([near(0, 4, 1), near(1, 4, 2)]), (voice(0), voice(1)), limit=1)
     assert [(group.known, group.members) for group in groups] == [(0, [0, 1, 2, 3]), (1, [4, 5, 6, 7])]
 
 
@@ -70,10 +69,9 @@ def test_limit_merges_what_is_nearest() -> None:
     assert [len(set(group.members) & set(range(27))) for group in groups] == [9, 9, 9]
 
 
-def test_a_heard_voice_keeps_its_place_and_an_enrolled_one_takes_none() -> None:
+def test_a_known_voice_keeps_its_place() -> None:
     vectors = np.concatenate([near(0, 5, 1), near(1, 5, 2)])
-    assert len(grouped(vectors, (voice(5),), limit=2, heard=0)) == 2
-    groups = grouped(vectors, (voice(5),), limit=2, heard=1)  # one of the two must be voice 5 or the other
+    groups = grouped(vectors, (voice(5),), limit=2)  # one of the two must be voice 5, or both the other
     assert len(groups) <= 2 and sum(len(group.members) for group in groups) == 10
     assert len({0 if group.known is None else 1 for group in groups} | {1}) == 2 or len(groups) == 1
 

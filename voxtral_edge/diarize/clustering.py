@@ -9,6 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 _NEVER = -np.inf
+# The average vector of little speech lies beside the speaker's: what the cosine of two groups lacks for that is
+# DOUBT_SECONDS · (1/a + 1/b) for a and b seconds of speech. SURE_DOUBT of it is in the same-speaker cosine already, so
+# that from 7.6 s of each on nothing is allowed for: more speech tells no more about changes of mood or distance.
+DOUBT_SECONDS, SURE_DOUBT = 0.34, 0.09
+# A voice that is like another but for this much may be the same person in another mood.
+NEARLY = 0.1
 
 
 @dataclass
@@ -28,6 +34,10 @@ class Voice:
     def direction(self) -> NDArray[np.float64]:
         """The average vector with length one."""
         return self.total / max(float(np.linalg.norm(self.total)), 1e-12)
+
+    def cosine(self, other: Voice) -> float:
+        """Of the average vectors."""
+        return float(self.direction @ other.direction)
 
     def add(self, vector: NDArray[np.float32], seconds: float) -> None:
         """Adds one window."""
@@ -55,18 +65,18 @@ def group_windows(
     known: Sequence[Voice],
     same_speaker: float,
     limit: int,
-    heard: int,
-    least_seconds: float,
+    least_seconds: tuple[float, float],
     tentative: Collection[int] = (),
 ) -> list[Group]:
-    """Groups the windows by average cosine.
+    """Groups the windows by the cosine of average vectors, with an allowance for groups of little speech.
 
     vectors        float32 [n, size], unit vectors; `seconds` is the weight of each
     known          voices that are different people: groups that hold two different ones are never made
-    same_speaker   groups are merged while their average cosine is at least this
-    limit          no more groups than this: the nearest are merged whatever their cosine. The first `heard` known
-                   voices count even if they hold no windows, the others only if they do
-    least_seconds  what a new group must hold to be a speaker; smaller ones go to the most alike group
+    same_speaker   groups are merged while their cosine and the allowance come to this
+    limit          no more groups than this: the nearest are merged whatever their cosine. Known voices count even if
+                   they hold no windows
+    least_seconds  what a new group must hold to be a speaker: (if it is like nobody, if it is nearly like somebody, by
+                   less than `NEARLY`); smaller ones go to the most alike group
     tentative      windows so recent that more of their speaker may follow: a group of only such windows stays, however
                    small
 
@@ -74,8 +84,9 @@ def group_windows(
     """
     merging = _Merging(vectors, seconds, known)
     merging.merge_while(same_speaker)
-    merging.dissolve_small(least_seconds, frozenset(tentative))
-    merging.reduce_to(limit, heard)
+    for least, from_likeness in zip(least_seconds, (_NEVER, same_speaker - NEARLY), strict=True):
+        merging.dissolve_small(least, from_likeness, frozenset(tentative))
+    merging.reduce_to(limit)
     groups = [group for group in merging.groups() if group.members]
     return sorted(groups, key=lambda group: min(group.members))
 
@@ -86,49 +97,52 @@ class _Merging:
     def __init__(
         self, vectors: NDArray[np.float32], seconds: Sequence[float], known: Sequence[Voice]
     ) -> None:
-        self._count, self._known = len(vectors), len(known)
-        weights = np.array([voice.seconds for voice in known] + list(seconds), dtype=np.float64)
-        size = vectors.shape[1] if vectors.ndim == 2 else 0
-        means = np.zeros((self._known + self._count, size))
+        self._known = len(known)
+        self._weights = np.array([voice.seconds for voice in known] + list(seconds), dtype=np.float64)
+        totals = np.zeros((len(self._weights), vectors.shape[1]))
         for row, voice in enumerate(known):
-            means[row] = voice.mean
-        means[self._known :] = vectors
-        self._weights = weights
-        self._alike = means @ means.T
-        np.fill_diagonal(self._alike, _NEVER)
-        self._alike[: self._known, : self._known] = _NEVER
+            totals[row] = voice.total
+        totals[self._known :] = vectors * np.asarray(seconds)[:, None]
+        # Inner products of the groups' sums of vectors: where two groups become one, rows and columns are added.
+        self._products = totals @ totals.T
+        self._apart = np.eye(len(totals), dtype=bool)  # pairs that are never merged
+        self._apart[: self._known, : self._known] = True
         self._members: dict[int, list[int]] = {
-            row: [] if row < self._known else [row - self._known] for row in range(len(weights))
+            row: [] if row < self._known else [row - self._known] for row in range(len(totals))
         }
-        # Squared lengths of the groups' average vectors.
-        self._squares = np.einsum("ij,ij->i", means, means)
-        self._held = [0.0] * self._known + [float(value) for value in seconds]
+        self._held = np.concatenate([np.zeros(self._known), np.asarray(seconds, dtype=np.float64)])
+
+    def _alike(self, row: int) -> NDArray[np.float64]:
+        """How much the other groups are like one, with the allowance; minus infinity where merging is not allowed."""
+        lengths = np.sqrt(np.maximum(np.diag(self._products), 1e-24))
+        doubt = DOUBT_SECONDS * (1.0 / self._weights + 1.0 / self._weights[row])
+        alike = self._products[row] / (lengths * lengths[row]) + np.maximum(0.0, doubt - SURE_DOUBT)
+        return np.where(self._apart[row], _NEVER, alike)
 
     def merge_while(self, threshold: float) -> None:
         """Merges the most alike pair until it is less alike than `threshold`."""
-        alike = self._alike
-        if len(alike) < 2:
+        if len(self._members) < 2:
             return
         # The best partner of each row: finding the best pair is then linear in the number of rows.
+        alike = np.stack([self._alike(row) for row in range(len(self._weights))])
         best = alike.argmax(axis=1)
         value = alike[np.arange(len(alike)), best]
-        while True:
+        while value.max() >= threshold:
             row = int(value.argmax())
-            if value[row] < threshold or value[row] == _NEVER:
-                return
             keep, drop = sorted((row, int(best[row])))
             self._merge(keep, drop)
-            value[drop] = _NEVER
+            alike[drop], alike[:, drop] = _NEVER, _NEVER
+            alike[keep] = alike[:, keep] = self._alike(keep)
             stale = np.flatnonzero((best == keep) | (best == drop))
-            stale = np.append(stale, keep)
+            stale = np.append(stale, (keep, drop))
             best[stale] = alike[stale].argmax(axis=1)
             value[stale] = alike[stale, best[stale]]
             better = alike[:, keep] > value
             best[better], value[better] = keep, alike[better, keep]
 
-    def dissolve_small(self, least_seconds: float, tentative: frozenset[int]) -> None:
-        """Gives each new group below `least_seconds` to the most alike larger one, unless it is tentative. If none is
-        large enough, the largest is."""
+    def dissolve_small(self, least_seconds: float, from_likeness: float, tentative: frozenset[int]) -> None:
+        """Gives each new group below `least_seconds` to the most alike larger one, if it is alike enough, and unless it
+        is tentative. If none is large enough, the largest is."""
         small = [
             row
             for row in self._members
@@ -145,53 +159,49 @@ class _Merging:
             large = [largest]
         targets = large + [row for row in self._members if row < self._known and row not in large]
         # Against the groups as they are now: what is given away must not make a group more attractive.
-        given = {row: max(targets, key=lambda target: (self._alike[row, target], -target)) for row in small}
+        given: dict[int, int] = {}
+        for row in small:
+            alike = self._alike(row)[targets]
+            if len(targets) and alike.max() >= from_likeness:
+                given[row] = targets[int(alike.argmax())]
         for row, target in given.items():
             self._merge(target, row)
 
-    def reduce_to(self, limit: int, heard: int) -> None:
-        """Merges groups until at most `limit` are left, not counting known voices from `heard` on that hold no
-        windows. Two known voices stay apart. The pair is taken whose merging moves the windows least from their
-        average (Ward): by likeness alone, a few odd windows would keep a place and two people would share one."""
+    def reduce_to(self, limit: int) -> None:
+        """Merges groups until at most `limit` are left. Two known voices stay apart. The pair is taken whose merging
+        moves the windows least from their average (Ward): by likeness alone, a few odd windows would keep a place and
+        two people would share one."""
         while True:
-            rows = np.array([row for row in self._members if self._members[row] or row < heard])
+            rows = np.array(list(self._members))
             if len(rows) <= limit:
                 return
-            alike, squares, weights = (
-                self._alike[np.ix_(rows, rows)],
-                self._squares[rows],
-                self._weights[rows],
-            )
-            apart = squares[:, None] + squares[None, :] - 2 * alike  # infinite where merging is not allowed
-            loss = apart * (weights[:, None] * weights[None, :] / (weights[:, None] + weights[None, :]))
+            weights = self._weights[rows]
+            means = self._products[np.ix_(rows, rows)] / (weights[:, None] * weights)
+            squares = np.diag(means)
+            loss = (squares[:, None] + squares - 2 * means) / (1 / weights[:, None] + 1 / weights)
+            loss[self._apart[np.ix_(rows, rows)]] = np.inf
             at = int(loss.argmin())
             keep, drop = sorted((int(rows[at // len(rows)]), int(rows[at % len(rows)])))
-            if self._alike[keep, drop] == _NEVER:
+            if self._apart[keep, drop]:
                 return
             self._merge(keep, drop)
 
     def groups(self) -> list[Group]:
         """What there is now."""
         return [
-            Group(sorted(members), row if row < self._known else None, self._held[row])
+            Group(sorted(members), row if row < self._known else None, float(self._held[row]))
             for row, members in self._members.items()
         ]
 
     def _merge(self, keep: int, drop: int) -> None:
         """Group `drop` becomes part of `keep` (a known voice has the lower index, so it is kept)."""
-        a, b = self._weights[keep], self._weights[drop]
-        cross = 2 * a * b * self._alike[keep, drop]
-        self._squares[keep] = (a * a * self._squares[keep] + b * b * self._squares[drop] + cross) / (
-            a + b
-        ) ** 2
-        merged = (a * self._alike[keep] + b * self._alike[drop]) / (a + b)
-        merged[keep] = merged[drop] = _NEVER
+        self._products[keep] += self._products[drop]
+        self._products[:, keep] += self._products[:, drop]
+        self._apart[keep] |= self._apart[drop]
+        self._apart[:, keep] = self._apart[keep]
+        self._apart[drop], self._apart[:, drop] = True, True
         if keep < self._known:
-            merged[: self._known] = _NEVER
-        self._alike[keep, :] = merged
-        self._alike[:, keep] = merged
-        self._alike[drop, :] = _NEVER
-        self._alike[:, drop] = _NEVER
-        self._weights[keep] = a + b
+            self._apart[keep, : self._known] = self._apart[: self._known, keep] = True
+        self._weights[keep] += self._weights[drop]
         self._held[keep] += self._held[drop]
         self._members[keep].extend(self._members.pop(drop))

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 CHECKPOINT = "resemblyzer/pretrained.pt"
 LAYERS = 3
 NAME = "ge2e-resemblyzer-0.1.4"
-# Average cosine from which on two groups of windows are one speaker; found as docs/diarization.md says.
-SAME_SPEAKER = 0.63
+# Cosine of average vectors from which on two groups are one speaker; found as docs/diarization.md says.
+SAME_SPEAKER = 0.85
 ORIGIN = "Resemblyzer 0.1.4, pretrained.pt (Resemble.AI, 2019), converted"
 
 

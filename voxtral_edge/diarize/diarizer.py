@@ -9,12 +9,13 @@ from voxtral_edge.audio import as_pcm
 from voxtral_edge.diarize.cells import Cell, cell_scores, one_voice, thinned
 from voxtral_edge.diarize.clustering import group_windows
 from voxtral_edge.diarize.embedder import OnnxEmbedder, SpeakerEmbedder
-from voxtral_edge.diarize.segments import FRAMES_PER_SECOND, Piece, Segmenter, seconds_of
+from voxtral_edge.diarize.segments import FIRST_WINDOW_FRAMES, FRAMES_PER_SECOND, Piece, Segmenter, seconds_of
 from voxtral_edge.diarize.sequence import best_sequence
 from voxtral_edge.diarize.speakers import Speakers
 from voxtral_edge.diarize.tuning import Tuning
 from voxtral_edge.diarize.turns import Turn, joined_turns, speaker_of
 from voxtral_edge.diarize.voiceprints import Voiceprints
+from voxtral_edge.diarize.voicing import is_voice
 from voxtral_edge.errors import UsageError
 from voxtral_edge.events import SpeakerEvent
 
@@ -119,7 +120,12 @@ class OnlineDiarizer:
     def _take(self, piece: Piece, events: list[SpeakerEvent]) -> None:
         # What is too old at this moment is frozen first, so that the size of a call changes nothing.
         self._freeze(piece.heard - self._revisable_frames, events)
-        vector = None if piece.window is None else self.embedder.embed(piece.window)
+        vector = None
+        if piece.window is not None:
+            if is_voice(piece.window):
+                vector = self.embedder.embed(piece.window)
+            elif piece.end - piece.window_start >= FIRST_WINDOW_FRAMES:
+                return  # music, a machine; one cell that is left out of speech is bridged
         self._cells.append(Cell(piece.start, piece.end, piece.begins, piece.window_start, vector))
         if vector is None:
             return
@@ -145,6 +151,7 @@ class OnlineDiarizer:
         windows = thinned(one_voice(self._cells, long) or long or heard)
         if not windows:
             return
+        self._speakers.reunite(self._same_speaker, tuning.reunion_seconds)
         vectors = np.stack([cell.vector for cell in windows if cell.vector is not None])
         seconds = [min(cell.window_seconds, 0.8) for cell in windows]  # a second one overlaps the rest of it
         known = self._speakers.known_voices(tuning.memory_seconds)
@@ -155,11 +162,11 @@ class OnlineDiarizer:
             known[1],
             self._same_speaker,
             limit=self.limit,
-            heard=known[2],
             least_seconds=tuning.least_seconds,
             tentative=recent,
         )
-        self._speakers.regroup(groups, vectors, seconds, known, windows, self._cells)
+        same_as_enrolled = self.embedder.same_speaker - tuning.enrolled_margin
+        self._speakers.regroup(groups, vectors, seconds, known, same_as_enrolled, windows, self._cells)
 
     def _label(self) -> None:
         """Labels every revisable cell by the likeliest sequence of speakers. A new speaker who is left with next to

@@ -13,8 +13,9 @@ from voxtral_edge.diarize.front_ends import front_end_of
 from voxtral_edge.errors import DeviceError, ModelFormatError
 
 BUNDLED_EMBEDDER = Path(__file__).parent / "weights" / "ge2e.onnx"
-# What the bundled embedder was trained on: speech raised to -30 dBFS where it was quieter.
-TARGET_LEVEL_DBFS = -30.0
+# The bundled embedder listens to the level: a voice 10 dB louder is another vector (a cosine of 0.87). So all windows
+# have one level; -32 to -20 dBFS tell speakers apart equally well.
+LEVEL_DBFS = -28.0
 
 
 @runtime_checkable
@@ -23,7 +24,8 @@ class SpeakerEmbedder(Protocol):
     point the same way.
 
     name               identifies the vectors: voiceprints of one embedder mean nothing to another
-    same_speaker       average cosine between stretches of speech from which on two groups are one speaker
+    same_speaker       cosine between the average vectors of two groups of windows, ten seconds of speech or more, from
+                       which on they are one speaker
     """
 
     name: str
@@ -66,7 +68,7 @@ class OnnxEmbedder:
 
     def embed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """As in `SpeakerEmbedder`. ModelFormatError if the model does not answer with one finite vector."""
-        features = self._features(_raised(pcm))
+        features = self._features(_levelled(pcm))
         while features.ndim < self._rank:
             features = features[None]
         try:
@@ -85,12 +87,11 @@ class OnnxEmbedder:
         return vector / np.float32(length)
 
 
-def _raised(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Quiet audio, amplified to the level of the training data; the rest as it is."""
+def _levelled(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The audio with a mean power of `LEVEL_DBFS`; silence as it is."""
     samples = np.asarray(pcm, dtype=np.float32)
     power = float(np.mean(samples * samples)) if len(samples) else 0.0
-    target = 10.0 ** (TARGET_LEVEL_DBFS / 10.0)
-    return samples * np.float32(np.sqrt(target / power)) if 0.0 < power < target else samples
+    return samples * np.float32(np.sqrt(10.0 ** (LEVEL_DBFS / 10.0) / power)) if power > 0.0 else samples
 
 
 def _session(path: Path) -> Any:

@@ -18,7 +18,7 @@ _BAND_SCALE = 2.0 / (FRAME_SAMPLES * float(np.sum(_HANN**2)))
 
 # Speech must stand this far above the floor (dB): 0.15 of the range between floor and recent peak, within these limits.
 # A quiet room has 50 dB of range and breaths 10 dB above its floor, a noisy street has 15.
-MIN_RISE_DB = 5.0
+MIN_RISE_DB = 3.5
 MAX_RISE_DB = 10.0
 RANGE_SHARE = 0.15
 # Levels below this are silence whatever the floor is (16-bit dither is at -96 dBFS, a quiet microphone at -65).

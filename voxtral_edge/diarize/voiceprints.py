@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from voxtral_edge.audio import PathLike, PcmArray, as_pcm, read_audio
 from voxtral_edge.diarize.clustering import Voice
 from voxtral_edge.diarize.embedder import SpeakerEmbedder
-from voxtral_edge.diarize.segments import Segmenter
+from voxtral_edge.diarize.segments import Segmenter, seconds_of
+from voxtral_edge.diarize.voicing import is_voice
 from voxtral_edge.errors import ModelFormatError, UsageError
 from voxtral_edge.files import write_whole
 
@@ -63,19 +64,20 @@ class Voiceprints:
             pcm = pcm.astype(np.float32) / np.float32(32768.0)
         segmenter = Segmenter()
         pieces = [*segmenter.feed(np.asarray(pcm, dtype=np.float32)), *segmenter.finish()]
-        speech_s = sum(piece.end - piece.start for piece in pieces) / 100
+        windows = [piece for piece in pieces if piece.window is not None and is_voice(piece.window)]
+        frames = covered = 0
+        for piece in windows:
+            frames += piece.end - max(covered, piece.window_start)
+            covered = piece.end
+        speech_s = seconds_of(frames)
         if speech_s < LEAST_SPEECH_S:
             raise UsageError(
                 f"{name}: {speech_s:.1f} s of speech found; at least {LEAST_SPEECH_S:.0f} s are needed, 10 s are good"
             )
-        voice = self._voices.get(name)
-        for piece in pieces:
-            if piece.window is None:
-                continue
-            vector = embedder.embed(piece.window)
-            voice = voice or Voice(np.zeros(len(vector)), 0.0)
-            voice.add(vector, (piece.end - piece.start) / 100)
-        assert voice is not None  # two seconds of speech have a window
+        vectors = [embedder.embed(piece.window) for piece in windows if piece.window is not None]
+        voice = self._voices.get(name) or Voice(np.zeros(len(vectors[0])), 0.0)
+        for piece, vector in zip(windows, vectors, strict=True):
+            voice.add(vector, seconds_of(piece.end - piece.start))
         self._voices[name] = voice
         return speech_s
 
