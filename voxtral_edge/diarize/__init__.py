@@ -5,7 +5,7 @@ a small model (`embedder`) turns 1.6 s of it into a vector that describes the vo
 labels that may be revised for a minute and a half (`diarizer`). docs/diarization.md has the method and what was
 measured.
 
-  audio ──▶ voice_activity ──▶ segments ──▶ embedder (mel | fbank, ONNX) ──▶ clustering ──▶ sequence ──▶ turns
+  audio ──▶ voice_activity ──▶ segments ──▶ voicing ──▶ embedder (ONNX) ──▶ clustering ──▶ sequence ──▶ turns
 """
 
 from voxtral_edge.diarize.diarizer import OnlineDiarizer, parse_speakers
