@@ -15,7 +15,7 @@ PHONE, PIN = sample_text("phone-number.flac"), sample_text("pin.ogg")
 SERIAL, COUNT = sample_text("serial-numbers.flac"), sample_text("zero-to-nine.wav")
 # Lines that must be in the output, and words that must be in it in this order.
 EXPECTED = {
-    "transcribe_file.py": [SERIAL, "00:00:00,700 --> "],
+    "transcribe_file.py": [SERIAL, "00:00:00,330 --> "],
     "live_captions.py": ["listening to room.mp3", "seven zero seven"],
     "live_async.py": ["samples/room.mp3:  0.76 s seven", "samples/pin.ogg:  1.00 s nine"],
     "live_callbacks.py": ["word     nine", "caption  ", f"all      {PIN}"],
