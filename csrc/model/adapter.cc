@@ -17,14 +17,14 @@ void Adapter::forward(Executor& executor, const float* frames, std::size_t token
                         [&](std::size_t first, std::size_t count, const float* chunk) {
                           for (std::size_t r = 0; r < tokens; ++r) {
                             float* y = &hidden_[r * hidden_width + first];
-                            std::copy_n(chunk + r * Executor::kChunkColumns, count, y);
+                            std::copy_n(chunk + r * Executor::chunk_columns(tokens), count, y);
                             kernels.gelu(y, count);
                             hidden.take(kernels, r, first, count);
                           }
                         });
   linear2_.apply_chunks(executor, hidden, tokens, 1, [&](std::size_t first, std::size_t count, const float* chunk) {
     for (std::size_t r = 0; r < tokens; ++r)
-      std::copy_n(chunk + r * Executor::kChunkColumns, count, out + r * width + first);
+      std::copy_n(chunk + r * Executor::chunk_columns(tokens), count, out + r * width + first);
   });
 }
 

@@ -43,7 +43,7 @@ void ConvStem::forward(Executor& executor, const float* mel, std::size_t mel_fra
       conv.apply_chunks(executor, input, count, 1, [&](std::size_t first, std::size_t columns, const float* chunk) {
         for (std::size_t r = 0; r < count; ++r) {
           float* piece = y + (done + r) * width_ + first;
-          std::copy_n(chunk + r * Executor::kChunkColumns, columns, piece);
+          std::copy_n(chunk + r * Executor::chunk_columns(count), columns, piece);
           kernels.gelu(piece, columns);
         }
       });

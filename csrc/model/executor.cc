@@ -14,7 +14,7 @@ Executor::Executor(const Kernels& kernels, std::size_t threads, std::size_t max_
     buffers.scales = AlignedBuffer(kMaxPassRows * blocks * sizeof(float));
     buffers.sums = AlignedBuffer(kMaxPassRows * blocks * sizeof(std::int32_t));
   }
-  chunks_ = AlignedBuffer(pool_.size() * 2 * kMaxPassRows * kChunkColumns * sizeof(float));
+  chunks_ = AlignedBuffer(pool_.size() * 2 * chunk_columns(1) * sizeof(float));
   const std::size_t head = round_up(max_head_dim, 16);
   const std::size_t lines = std::max(kAttentionLines, max_queries_per_kv_head);
   attention_floats_per_thread_ = round_up(2 * lines * head + attention_scratch_floats(head), 16);

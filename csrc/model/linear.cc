@@ -17,7 +17,7 @@ void Linear::apply(Executor& executor, const Activations& x, std::size_t rows, f
 void Linear::add_to(Executor& executor, const Activations& x, std::size_t rows, float* y, std::size_t y_stride) const {
   apply_chunks(executor, x, rows, 1, [&](std::size_t first, std::size_t count, const float* chunk) {
     for (std::size_t r = 0; r < rows; ++r)
-      executor.kernels().add(y + r * y_stride + first, chunk + r * Executor::kChunkColumns, count);
+      executor.kernels().add(y + r * y_stride + first, chunk + r * Executor::chunk_columns(rows), count);
   });
 }
 

@@ -29,15 +29,15 @@ class Linear {
   // y [rows][y_stride], y_stride >= output_stride(). rows <= kMaxPassRows.
   void apply(Executor& executor, const Activations& x, std::size_t rows, float* y, std::size_t y_stride) const;
 
-  // f(first, count, chunk) for all outputs, a chunk at a time and in parallel: chunk [rows][Executor::kChunkColumns]
+  // f(first, count, chunk) for all outputs, a chunk at a time and in parallel: chunk [rows][chunk_columns(rows)]
   // holds the outputs [first, first + count) of every row. `first` is a multiple of kGroupRows * granularity.
   template <class F>
   void apply_chunks(Executor& executor, const Activations& x, std::size_t rows, std::size_t granularity, F f) const {
     ThreadPool& pool = executor.pool();
     pool.run([&](std::size_t thread) {
-      for_chunks(pool, thread, granularity, [&](std::size_t begin, std::size_t end) {
+      for_chunks(pool, thread, rows, granularity, [&](std::size_t begin, std::size_t end) {
         float* chunk = executor.chunk(thread, 0);
-        apply_groups(executor.kernels(), x, rows, begin, end, chunk, Executor::kChunkColumns);
+        apply_groups(executor.kernels(), x, rows, begin, end, chunk, Executor::chunk_columns(rows));
         f(begin * kGroupRows, columns_of(begin, end), chunk);
       });
     });
@@ -49,10 +49,10 @@ class Linear {
                          std::size_t granularity, F f) const {
     ThreadPool& pool = executor.pool();
     pool.run([&](std::size_t thread) {
-      for_chunks(pool, thread, granularity, [&](std::size_t begin, std::size_t end) {
+      for_chunks(pool, thread, rows, granularity, [&](std::size_t begin, std::size_t end) {
         float *chunk = executor.chunk(thread, 0), *other_chunk = executor.chunk(thread, 1);
-        apply_groups(executor.kernels(), x, rows, begin, end, chunk, Executor::kChunkColumns);
-        other.apply_groups(executor.kernels(), x, rows, begin, end, other_chunk, Executor::kChunkColumns);
+        apply_groups(executor.kernels(), x, rows, begin, end, chunk, Executor::chunk_columns(rows));
+        other.apply_groups(executor.kernels(), x, rows, begin, end, other_chunk, Executor::chunk_columns(rows));
         f(begin * kGroupRows, columns_of(begin, end), chunk, other_chunk);
       });
     });
@@ -70,11 +70,11 @@ class Linear {
  private:
   // f(begin, end) for the thread's share of the groups, in runs of at most a chunk.
   template <class F>
-  void for_chunks(const ThreadPool& pool, std::size_t thread, std::size_t granularity, F f) const {
-    constexpr std::size_t kChunkGroups = Executor::kChunkColumns / kGroupRows;
+  void for_chunks(const ThreadPool& pool, std::size_t thread, std::size_t rows, std::size_t granularity, F f) const {
+    const std::size_t most = Executor::chunk_columns(rows) / kGroupRows;
     const auto [begin, end] = pool.share((weight_.groups() + granularity - 1) / granularity, thread);
     const std::size_t last = std::min(end * granularity, weight_.groups());
-    for (std::size_t g = begin * granularity; g < last; g += kChunkGroups) f(g, std::min(g + kChunkGroups, last));
+    for (std::size_t g = begin * granularity; g < last; g += most) f(g, std::min(g + most, last));
   }
   std::size_t columns_of(std::size_t begin, std::size_t end) const {
     return std::min(end * kGroupRows, output_width()) - begin * kGroupRows;

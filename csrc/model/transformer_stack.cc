@@ -149,7 +149,7 @@ void TransformerStack::feed_forward(Executor& executor, std::size_t layer, std::
   weights.gate.apply_chunks_with(weights.up, executor, normed, rows.size(), kBlockGroups,
                                  [&](std::size_t first, std::size_t count, const float* gate, const float* up) {
                                    for (std::size_t r = 0; r < rows.size(); ++r) {
-                                     const std::size_t at = r * Executor::kChunkColumns;
+                                     const std::size_t at = r * Executor::chunk_columns(rows.size());
                                      kernels.silu_multiply(gate + at, up + at, count, &hidden_[r * ffn + first]);
                                      hidden.take(kernels, r, first, count);
                                    }
