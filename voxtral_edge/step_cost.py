@@ -14,8 +14,9 @@ from typing import Any
 
 # Bytes per number of the attention state; int8 has a float32 scale per 32 numbers.
 KV_ELEMENT_BYTES = {"f32": 4.0, "f16": 2.0, "int8": 1.125}
-# What the native engine keeps with kv_cache="auto", unless the package is fp32.
-AUTOMATIC_KV = "f16"
+# What the native engine keeps with kv_cache="auto" in a quantised package: encoder exact, decoder in half
+# precision.
+ENCODER_KV, DECODER_KV = "f32", "f16"
 
 
 # Multiply-adds per second by (bits of the weights, activation rows).
@@ -87,8 +88,8 @@ def cost_of_manifest(manifest: Mapping[str, Any]) -> StepCost:
     weights = sum(part.bytes for part in parts)
     config, audio = manifest["config"], manifest["audio"]
     encoder, decoder = config["encoder"], config["decoder"]
-    kv = position_bytes(encoder, AUTOMATIC_KV) * encoder["window_frames"]
-    kv += position_bytes(decoder, AUTOMATIC_KV) * decoder["window_tokens"]
+    kv = position_bytes(encoder, ENCODER_KV) * encoder["window_frames"]
+    kv += position_bytes(decoder, DECODER_KV) * decoder["window_tokens"]
     step_s = audio["samples_per_token"] / audio["sample_rate_hz"]
     return StepCost(weights, kv, 1000 * step_s, decoder["window_tokens"] * step_s, parts)
 

@@ -50,9 +50,18 @@ KvRingShape ring_shape(const StackShape& s, KvType type) {
   return {s.layers, s.kv_heads, s.head_dim, s.window, kMaxPassRows, type};
 }
 
-// What is kept of a stack. automatic: f16, unless its attention has fp32 weights; the published model computes in bf16,
-// which keeps 8 bits of a number where f16 keeps 11.
-KvType kv_type(KvChoice choice, const Package& package, const char* stack) {
+KvType encoder_type(KvChoice choice) {
+  switch (choice) {
+    case KvChoice::f16:
+      return KvType::f16;
+    case KvChoice::i8:
+      return KvType::i8;
+    default:
+      return KvType::f32;
+  }
+}
+
+KvType decoder_type(KvChoice choice, const Package& package) {
   switch (choice) {
     case KvChoice::f32:
       return KvType::f32;
@@ -60,10 +69,10 @@ KvType kv_type(KvChoice choice, const Package& package, const char* stack) {
       return KvType::f16;
     case KvChoice::i8:
       return KvType::i8;
-    case KvChoice::automatic:
+    default:
       break;
   }
-  const auto precision = package.precision().find(std::string(stack) + ".attention");
+  const auto precision = package.precision().find("decoder.attention");
   return precision != package.precision().end() && precision->second == "fp32" ? KvType::f32 : KvType::f16;
 }
 
@@ -102,8 +111,8 @@ struct NativeEngine::Weights {
 NativeEngine::NativeEngine(std::shared_ptr<const Package> package, const NativeEngineOptions& options,
                            std::size_t threads)
     : package_(std::move(package)),
-      encoder_kv_(kv_type(options.kv_cache, *package_, "encoder")),
-      decoder_kv_(kv_type(options.kv_cache, *package_, "decoder")),
+      encoder_kv_(encoder_type(options.kv_cache)),
+      decoder_kv_(decoder_type(options.kv_cache, *package_)),
       executor_(options.kernels.empty() ? active_kernels() : kernels_by_name(options.kernels), threads,
                 std::max({config().encoder.heads * config().encoder.head_dim, config().encoder.ffn_width,
                           config().encoder.width, config().adapter.input_width, config().adapter.hidden_width,

@@ -13,7 +13,7 @@ from front_door import ROOT
 
 from voxtral_edge.cli.doctor import OTHER_MEMORY_BYTES
 from voxtral_edge.cli.main import build_parser
-from voxtral_edge.step_cost import AUTOMATIC_KV, KV_ELEMENT_BYTES, cost_of_full_model
+from voxtral_edge.step_cost import cost_of_full_model
 
 DEVICES = ROOT / "docs" / "devices.md"
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
@@ -45,14 +45,6 @@ def test_sizes_follow_from_the_model() -> None:
         cost = cost_of_full_model(precision)
         needed = cost.weight_bytes + cost.kv_bytes + OTHER_MEMORY_BYTES
         assert said == [f"{value / 1e9:.2f}" for value in (cost.weight_bytes, cost.kv_bytes, needed)]
-
-
-def test_attention_state_follows_from_its_type() -> None:
-    int4 = cost_of_full_model("int4")
-    for kind, *said in table(DEVICES, "kv_cache"):
-        state = int4.kv_bytes * KV_ELEMENT_BYTES[kind] / KV_ELEMENT_BYTES[AUTOMATIC_KV]
-        needed = int4.weight_bytes + state + OTHER_MEMORY_BYTES
-        assert said == [f"{state / 1e9:.2f}", f"{needed / 1e9:.2f}", f"{state / 10e6:.0f}"]
 
 
 def test_floors_follow_from_the_formula() -> None:

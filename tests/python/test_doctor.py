@@ -30,9 +30,10 @@ def test_weight_bytes_follow_from_the_dimensions(precision: str, bytes_per_weigh
 
 
 def test_state_bytes_follow_from_the_dimensions() -> None:
-    """106,496 B per token in the decoder and 262,144 B per frame in the encoder (fp16), windows full."""
+    """106,496 B per token in the decoder (fp16) and 524,288 B per frame in the encoder (fp32), windows
+    full."""
     cost = cost_of_full_model("int4")
-    assert cost.kv_bytes == 106_496 * 8192 + 262_144 * 750
+    assert cost.kv_bytes == 106_496 * 8192 + 524_288 * 750
     assert (cost.step_ms, cost.window_seconds) == (80.0, pytest.approx(655.36))
 
 

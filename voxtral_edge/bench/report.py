@@ -338,7 +338,7 @@ def _kv_kinds(measured: Measured) -> tuple[str, str]:
     if measured.options.engine != "native":
         return "f32", "f32"
     forced = measured.options.kv_cache
-    encoder = str(measured.info.get("encoder_kv", "f16" if forced == "auto" else forced))
+    encoder = str(measured.info.get("encoder_kv", "f32" if forced == "auto" else forced))
     return encoder, str(measured.info.get("decoder_kv", "f16" if forced == "auto" else forced))
 
 
