@@ -57,16 +57,10 @@ def load(
 
     name_or_dir  a bundled model (`bundled_models()`) or a package folder made by `voxtral-edge export`
     engine       "native" (default) or "onnxruntime" (slower; a second opinion on the same package)
-<<<<<<< HEAD
-    threads      worker threads; None uses the CPUs this process may run on, eight at most
+    threads      None uses the CPUs this process may run on, of two kinds only the fast ones, eight at most
     kv_cache     how attention state is stored: "f32", "f16", "int8" (a scale per 32 numbers; about half the
                  memory of f16 per stream), or "auto": f32 in the encoder, in the decoder f16 unless the package
                  is all fp32 (native engine only)
-=======
-    threads      None uses the CPUs this process may run on, of two kinds only the fast ones, eight at most
-    kv_cache     how attention state is stored: "f32", "f16", or "auto": f32 in the encoder, in the decoder
-                 f16 unless the package is all fp32 (native engine only)
->>>>>>> d9deeea (Threads: affinity, fast cores first, nested cgroup limits)
     on_progress  called as on_progress(done_bytes, total_bytes) while weights are read (native engine only)
     break_pad_runs  after 200 pads (16 s without a word) make the next ever less likely: the published 4B
                  model can get stuck in pads over real speech for minutes (specification §10). Off, tokens

@@ -13,7 +13,8 @@ from front_door import ROOT
 
 from voxtral_edge.cli.doctor import OTHER_MEMORY_BYTES
 from voxtral_edge.cli.main import build_parser
-from voxtral_edge.step_cost import cost_of_full_model
+from voxtral_edge.export.synthetic import SYNTHETIC_MODELS
+from voxtral_edge.step_cost import cost_of_full_model, position_bytes
 
 DEVICES = ROOT / "docs" / "devices.md"
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
@@ -45,6 +46,16 @@ def test_sizes_follow_from_the_model() -> None:
         cost = cost_of_full_model(precision)
         needed = cost.weight_bytes + cost.kv_bytes + OTHER_MEMORY_BYTES
         assert said == [f"{value / 1e9:.2f}" for value in (cost.weight_bytes, cost.kv_bytes, needed)]
+
+
+def test_attention_state_follows_from_its_type() -> None:
+    weights, config = cost_of_full_model("int4").weight_bytes, SYNTHETIC_MODELS["4b"].to_manifest()["config"]
+    encoder, decoder = config["encoder"], config["decoder"]
+    for kind, *said in table(DEVICES, "kv_cache"):
+        state = position_bytes(encoder, kind) * encoder["window_frames"]
+        state += position_bytes(decoder, kind) * decoder["window_tokens"]
+        needed = weights + state + OTHER_MEMORY_BYTES
+        assert said == [f"{state / 1e9:.2f}", f"{needed / 1e9:.2f}", f"{state / 10e6:.0f}"]
 
 
 def test_floors_follow_from_the_formula() -> None:
