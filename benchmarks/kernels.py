@@ -127,11 +127,12 @@ def products_model(bits: int, outputs: int, columns: int, copies: int) -> bytes:
 
     blocks = columns // BLOCK
     generator = np.random.default_rng(1)
-    weight = generator.integers(0, 256, (outputs, blocks, BLOCK * bits // 8), np.uint8)
     scales = np.full((outputs, blocks), 0.01, np.float32)
     initializers = [numpy_helper.from_array(scales, "scales")]
     nodes = []
     for i in range(copies):
+        # Each its own numbers: onnxruntime keeps equal weights once, in the cache.
+        weight = generator.integers(0, 256, (outputs, blocks, BLOCK * bits // 8), np.uint8)
         initializers.append(numpy_helper.from_array(weight, f"w{i}"))
         names = ["x", f"w{i}", "scales"]
         nodes.append(

@@ -59,8 +59,8 @@ def load(
     engine       "native" (default) or "onnxruntime" (slower; a second opinion on the same package)
     threads      None uses the CPUs this process may run on, of two kinds only the fast ones, eight at most
     kv_cache     how attention state is stored: "f32", "f16", "int8" (a scale per 32 numbers; about half the
-                 memory of f16 per stream), or "auto": f32 in the encoder, in the decoder f16 unless the package
-                 is all fp32 (native engine only)
+                 memory of f16 per stream), or "auto": in the decoder f16, but f32 in fp32 packages; in the
+                 encoder f32, but f16 in int4 packages (native engine only)
     on_progress  called as on_progress(done_bytes, total_bytes) while weights are read (native engine only)
     break_pad_runs  after 200 pads (16 s without a word) make the next ever less likely: the published 4B
                  model can get stuck in pads over real speech for minutes (specification §10). Off, tokens

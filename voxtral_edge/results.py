@@ -14,7 +14,7 @@ MAX_LINE_CHARACTERS = 42
 MAX_SEGMENT_LINES = 2
 MAX_SEGMENT_SECONDS = 7.0
 # A silence between two words at which a listener hears a break; half of it inside a sentence is common.
-SEGMENT_PAUSE_SECONDS = 0.8
+SEGMENT_PAUSE_SECONDS = 0.55
 # A full stop ends a segment only once there is a subtitle's worth to read: "Mr. Smith" must not become two.
 MIN_SENTENCE_CHARACTERS = 16
 

@@ -14,9 +14,6 @@ from typing import Any
 
 # Bytes per number of the attention state; int8 has a float32 scale per 32 numbers.
 KV_ELEMENT_BYTES = {"f32": 4.0, "f16": 2.0, "int8": 1.125}
-# What the native engine keeps with kv_cache="auto" in a quantised package: encoder exact, decoder in half
-# precision.
-ENCODER_KV, DECODER_KV = "f32", "f16"
 
 
 # Multiply-adds per second by (bits of the weights, activation rows).
@@ -74,6 +71,12 @@ class StepCost:
         return self.floor_ms(read_gbps, full_window) + beyond
 
 
+def automatic_kv(precision: Mapping[str, str]) -> tuple[str, str]:
+    """What the native engine keeps of encoder and decoder with kv_cache="auto", by a manifest's precision."""
+    encoder = "f16" if precision.get("encoder.attention") == "int4" else "f32"
+    return encoder, "f32" if precision.get("decoder.attention") == "fp32" else "f16"
+
+
 def position_bytes(stack: Mapping[str, Any], kind: str) -> int:
     """Keys and values of one position in all layers of "encoder" or "decoder" of a manifest's config, stored as
     `kind` (a key of KV_ELEMENT_BYTES)."""
@@ -88,8 +91,9 @@ def cost_of_manifest(manifest: Mapping[str, Any]) -> StepCost:
     weights = sum(part.bytes for part in parts)
     config, audio = manifest["config"], manifest["audio"]
     encoder, decoder = config["encoder"], config["decoder"]
-    kv = position_bytes(encoder, ENCODER_KV) * encoder["window_frames"]
-    kv += position_bytes(decoder, DECODER_KV) * decoder["window_tokens"]
+    encoder_kv, decoder_kv = automatic_kv(manifest["precision"])
+    kv = position_bytes(encoder, encoder_kv) * encoder["window_frames"]
+    kv += position_bytes(decoder, decoder_kv) * decoder["window_tokens"]
     step_s = audio["samples_per_token"] / audio["sample_rate_hz"]
     return StepCost(weights, kv, 1000 * step_s, decoder["window_tokens"] * step_s, parts)
 
@@ -125,5 +129,6 @@ def cost_of_full_model(precision: str) -> StepCost:
     from voxtral_edge.export.synthetic import SYNTHETIC_MODELS
 
     config = SYNTHETIC_MODELS["4b"]
-    layout = plan_layout(list(tensor_specs(config)), resolve_precision(precision))
-    return cost_of_manifest({"tensors": layout.table(), **config.to_manifest()})
+    precisions = resolve_precision(precision)
+    layout = plan_layout(list(tensor_specs(config)), precisions)
+    return cost_of_manifest({"tensors": layout.table(), "precision": precisions, **config.to_manifest()})

@@ -23,7 +23,7 @@ enum class KvChoice { automatic, f32, f16, i8 };
 struct NativeEngineOptions {
   std::size_t threads = 0;                  // 0: CpuTopology::default_threads()
   std::string affinity;                     // as place_workers() has it; empty: VOXTRAL_EDGE_AFFINITY, else off
-  KvChoice kv_cache = KvChoice::automatic;  // automatic: encoder f32; decoder f32 for fp32 packages, else f16
+  KvChoice kv_cache = KvChoice::automatic;  // automatic: chosen by the weights' precision
   std::string kernels;                      // name; empty: active_kernels()
   LoadProgress progress;
   // Folder for the file of permuted weights (model/packed_cache.h): mapped if it is there, else written. Empty: none.
