@@ -29,11 +29,12 @@ def test_weight_bytes_follow_from_the_dimensions(precision: str, bytes_per_weigh
     assert cost.weight_bytes == LINEAR_PARAMETERS * bytes_per_weight + 4 * FLOAT_PARAMETERS
 
 
-def test_state_bytes_follow_from_the_dimensions() -> None:
-    """106,496 B per token in the decoder (fp16) and 524,288 B per frame in the encoder (fp32), windows
-    full."""
-    cost = cost_of_full_model("int4")
-    assert cost.kv_bytes == 106_496 * 8192 + 524_288 * 750
+@pytest.mark.parametrize(("precision", "bytes_per_frame"), [("int4", 262_144), ("int8", 524_288)])
+def test_state_bytes_follow_from_the_dimensions(precision: str, bytes_per_frame: int) -> None:
+    """Windows full: 106,496 B per token in the decoder (fp16), and in the encoder fp16 beside int4 weights, else
+    fp32."""
+    cost = cost_of_full_model(precision)
+    assert cost.kv_bytes == 106_496 * 8192 + bytes_per_frame * 750
     assert (cost.step_ms, cost.window_seconds) == (80.0, pytest.approx(655.36))
 
 

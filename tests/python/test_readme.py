@@ -122,7 +122,7 @@ def test_sizes_in_the_text_are_the_real_ones() -> None:
     assert f"({package / 1e6:.1f} MB)" in README
     int4, checkpoint = cost_of_full_model("int4"), cost_of_full_model("fp16")
     assert f"{(int4.weight_bytes + checkpoint.weight_bytes) / 1e9:.1f} GB of disk" in README
-    for precision, said in (("int4", "4.3 GB at int4"), ("int8", "6.5 GB at int8")):
+    for precision, said in (("int4", "4.1 GB at int4"), ("int8", "6.5 GB at int8")):
         cost = cost_of_full_model(precision)
         needed = (cost.weight_bytes + cost.kv_bytes + 500_000_000) / 1e9
         assert said == f"{needed:.1f} GB at {precision}" and said in README
