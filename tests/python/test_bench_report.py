@@ -111,13 +111,15 @@ def test_the_product_that_onnxruntime_is_timed_on_is_right(module: Any) -> None:
     for bits in (4, 8):
         session = onnxruntime.InferenceSession(kernels.products_model(bits, 32, 64, 3))
         x = np.random.default_rng(0).standard_normal((2, 64)).astype(np.float32)
-        values = np.random.default_rng(1).integers(0, 256, (32, 2, 32 * bits // 8), np.uint8)
-        if bits == 4:
-            values = np.stack([values & 15, values >> 4], -1)
-        weight = (values.reshape(32, 64).astype(np.float32) - 2 ** (bits - 1)) * 0.01
+        weights = np.random.default_rng(1)
         outputs = session.run(None, {"x": x})
         assert len(outputs) == 3
-        np.testing.assert_allclose(outputs[2], x @ weight.T, atol=0.05 * np.abs(weight).max() * 8)
+        for output in outputs:
+            values = weights.integers(0, 256, (32, 2, 32 * bits // 8), np.uint8)
+            if bits == 4:
+                values = np.stack([values & 15, values >> 4], -1)
+            weight = (values.reshape(32, 64).astype(np.float32) - 2 ** (bits - 1)) * 0.01
+            np.testing.assert_allclose(output, x @ weight.T, atol=0.05 * np.abs(weight).max() * 8)
 
 
 def test_shares_of_the_integer_peak_are_those_of_the_products(module: Any) -> None:

@@ -76,8 +76,13 @@ def test_half_precision_kv_is_as_good(models: Models, shape: str, precision: str
     default = models.trace(shape, precision, "native", 6)
     exact = float_kv_trace(models, shape, precision, 6)
     rows = slice(0, first_difference(default, exact) + 1)
-    assert np.array_equal(default["projector"], exact["projector"])  # the encoder keeps float32
-    assert 0 < relative_rms(default["logits"][rows], exact["logits"][rows]) <= limit(LIMITS["half_kv"])
+    allowed = LIMITS["half_kv"]
+    if precision == "int4":
+        allowed = LIMITS["half_kv_encoder_too"]
+        assert 0 < relative_rms(default["projector"], exact["projector"]) <= limit(LIMITS["half_kv"])
+    else:
+        assert np.array_equal(default["projector"], exact["projector"])  # the encoder keeps float32
+    assert 0 < relative_rms(default["logits"][rows], exact["logits"][rows]) <= limit(allowed)
 
 
 @pytest.mark.slow

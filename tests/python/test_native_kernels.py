@@ -67,10 +67,20 @@ def test_scalar_kernels_are_an_independent_opinion(models: Models, shape: str) -
 def test_the_demo_model_says_the_same_on_every_kernel_set(
     models: Models, precision: str, sample: str
 ) -> None:
+    """Vector kernels to the last token. The scalar ones add floats in another order: where that decides, both must
+    see the two tokens nearly level (int8, one place in these recordings: 0.03 and 0.007 apart)."""
     package = models.package("demo", precision)
-    expected = trace(package, AVAILABLE[0], sample)["ids"].tolist()
-    for kernels in AVAILABLE:
-        assert trace(package, kernels, sample)["ids"].tolist() == expected, kernels
+    expected = trace(package, AVAILABLE[0], sample)
+    for kernels in VECTORS:
+        assert trace(package, kernels, sample)["ids"].tolist() == expected["ids"].tolist(), kernels
+    scalar = trace(package, "scalar", sample)
+    different = np.flatnonzero(scalar["ids"] != expected["ids"])
+    if len(different) > 0:
+        assert precision != "fp32" and len(different) <= 3  # a mark and its word, one token earlier or later
+        first = different[0]
+        row = first - (len(expected["ids"]) - len(expected["logits"]))  # the prompt has no logits
+        pair = [int(one["ids"][first]) for one in (scalar, expected)]
+        assert all(abs(float(np.diff(one["logits"][row, pair])[0])) < 0.05 for one in (scalar, expected))
 
 
 def run_with_isa(isa: str, package: Path) -> subprocess.CompletedProcess[str]:
