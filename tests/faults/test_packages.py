@@ -202,6 +202,18 @@ def test_ranges_outside_the_file_name_the_tensor(
     must_refuse(package, "byte" if isinstance(value, int) and value >= BEYOND_64_BITS else TENSOR)
 
 
+def run_python(code: str, package: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`code` in a process of its own, with the package as its argument."""
+    return subprocess.run(
+        [sys.executable, "-c", code, str(package)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+    )
+
+
 @pytest.mark.parametrize("window", [2**19, 2**20])
 def test_a_huge_window_costs_what_is_used(small: Path, tmp_path: Path, window: int) -> None:
     """The window is no tensor's size, so it can be claimed freely: rings are touched as they fill."""
@@ -211,14 +223,7 @@ def test_a_huge_window_costs_what_is_used(small: Path, tmp_path: Path, window: i
         "import sys; import voxtral_edge as ve; e = ve.load(sys.argv[1], threads=1); s = e.stream(80); s.finish();"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(package)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-    )
+    ran = run_python(code, package, tmp_path)
     if ran.returncode == 0:
         assert int(ran.stdout) < 300 * 1024
     else:
@@ -331,14 +336,7 @@ except ModelFormatError as error:
     assert "weights.bin" in str(error), error
     print("refused")
 """
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(package)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-    )
+    ran = run_python(code, package, tmp_path)
     assert (ran.returncode, ran.stdout.strip()) == (0, "refused"), ran.stderr[-2000:]
 
 
