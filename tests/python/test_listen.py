@@ -198,6 +198,26 @@ def test_behind_means_several_tokens_per_pass_and_the_same_text() -> None:
     assert steps[-1].events[-1] == ve.FinalEvent(sample_text("pin.ogg"))
 
 
+def test_larger_steps_bring_the_same_text() -> None:
+    audio = read_audio(sample("pin.ogg"))
+    source = ScriptedSource(audio[:1000], later=np.split(audio[1000:], range(1000, len(audio) - 1000, 1000)))
+    listener = tiny_engine().listen(source, step_ms=240)
+    tokens, text = [], ""
+    for step in listener.steps():
+        source.deliver()
+        tokens += [step.status.tokens] if step.status.tokens else []
+        assert not step.status.behind
+        text += "".join(event.text for event in step.events if isinstance(event, ve.TextEvent))
+    assert text == sample_text("pin.ogg")
+    assert set(tokens[:-1]) == {3}
+
+
+@pytest.mark.parametrize("step_ms", [0, 100, 720])
+def test_steps_that_cannot_be(step_ms: int) -> None:
+    with pytest.raises(ve.UsageError, match="80 to 640"):
+        tiny_engine().listen("never-opened.wav", step_ms=step_ms)
+
+
 def test_sources_that_can_wait_lose_nothing_to_the_policy() -> None:
     listener = Listener(tiny_engine(), pieces(RECORDING), backlog=Backlog("skip", 1.0))
     steps = list(listener.steps())
@@ -221,7 +241,7 @@ def test_a_paced_file_is_not_faster_than_real_time() -> None:
 
 
 def test_monitor_glyphs() -> None:
-    status = Status(tokens=3, step_ms=100.0)
+    status = Status(tokens=3, behind=True, step_ms=100.0)
     events = [GapEvent(0, 1), ve.TextEvent("a", 1), ve.WordEvent("a", 0, 1, 1.0, 1), CaptionEvent("a", 0, 1)]
     assert glyphs(ListenStep(events, status)) == "×»!··▪|↵"
     assert glyphs(ListenStep([], Status(tokens=1, step_ms=10.0))) == "·"
@@ -346,6 +366,7 @@ def test_events_that_are_incomplete_are_refused(values: dict[str, Any]) -> None:
         (["--hotwords", "one :99"], 2, "at most 20"),
         (["--max-line", "0"], 2, "above 0"),
         (["--silence", "-1"], 2, "negative"),
+        (["--step-ms", "90"], 2, "80 to 640 ms"),
     ],
 )
 def test_command_line_refusals(options: list[str], code: int, message: str) -> None:

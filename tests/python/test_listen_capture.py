@@ -22,9 +22,9 @@ def ramp(count: int, first: int = 0) -> np.ndarray:
     return np.arange(first, first + count, dtype=np.float32)
 
 
-def read_all(capture: Capture, most_tokens: int = 8) -> list[np.ndarray]:
+def read_all(capture: Capture, most_tokens: int = 8, least_tokens: int = 1) -> list[np.ndarray]:
     pieces = []
-    while (pcm := capture.read(most_tokens, 0.01)) is not None:
+    while (pcm := capture.read(least_tokens, most_tokens, 0.01)) is not None:
         pieces += [pcm] if len(pcm) else []
     return pieces
 
@@ -96,7 +96,22 @@ def test_tokens_are_whole_but_for_the_last() -> None:
     pieces = read_all(capture, most_tokens=2)
     assert [len(piece) for piece in pieces] == [2560, 2560, 1280, 7]
     np.testing.assert_array_equal(np.concatenate(pieces), ramp(5 * TOKEN_SAMPLES + 7))
-    assert capture.read(1, 0.01) is None
+    assert capture.read(1, 1, 0.01) is None
+
+
+def test_fewer_tokens_than_a_step_wait_for_more_until_the_end() -> None:
+    audio = ramp(6 * TOKEN_SAMPLES)
+    source = ScriptedSource(audio[:TOKEN_SAMPLES], later=np.split(audio[TOKEN_SAMPLES:], 5))
+    capture = Capture(source, Backlog())
+    capture.start()
+    got = []
+    for _ in range(5):
+        got.append(len(capture.read(2, 8, 0.0)) // TOKEN_SAMPLES)
+        source.deliver()
+    assert got == [0, 2, 0, 2, 0]
+    assert [len(piece) for piece in read_all(capture, least_tokens=4)] == [
+        2 * TOKEN_SAMPLES
+    ]  # the end: no four come
 
 
 def test_keep_loses_nothing_until_the_limit_and_then_says_so() -> None:

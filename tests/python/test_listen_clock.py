@@ -131,7 +131,7 @@ def test_the_capture_moves_times_and_keeps_every_sample(live: bool) -> None:
     for _ in range(3600):
         source.ring.write(piece)
         now[0] += 0.5 / (1 + 200e-6)
-        while (pcm := capture.read(8, 0.0)) is not None and len(pcm):
+        while (pcm := capture.read(1, 8, 0.0)) is not None and len(pcm):
             pass
     assert capture.lost_samples == 0 and capture.gaps == []
     assert capture.given_s + capture.waiting_s == pytest.approx(1800.0, abs=0.2)  # the resampler holds some

@@ -96,6 +96,21 @@ def lane() -> Lane:
     return Lane("test", 6, lambda step: None)
 
 
+def test_audio_of_a_lane_waits_for_a_step_but_no_longer_than_one() -> None:
+    queue = Lane("test", 6, lambda step: None, step_tokens=3)
+    queue.put_audio(np.zeros(2 * 1280, np.int16))
+    begun = queue.audio_since
+    assert queue.due_in(begun) == pytest.approx(0.24)
+    assert queue.due_in(begun + 0.25) == pytest.approx(-0.01)
+    queue.put_audio(np.zeros(1280, np.int16))
+    assert queue.audio_since == begun and queue.due_in(begun) == 0
+    queue.take(3 * 1280)
+    assert queue.due_in(begun) is None
+    queue.put_audio(np.zeros(1280, np.int16))
+    queue.put_mark(Mark.FINISH)
+    assert queue.due_in(begun) == 0
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 4000) | st.sampled_from(list(Mark)), max_size=20), st.integers(1, 5000))
 def test_lane_keeps_order_and_counts(items: list[int | Mark], most: int) -> None:

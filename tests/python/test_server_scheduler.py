@@ -30,8 +30,8 @@ class SteppedScheduler(Scheduler):
     """Runs a round when the test says so: `between` is called before each, in the scheduler's thread, with what
     would otherwise come at some moment during the round before."""
 
-    def __init__(self) -> None:
-        super().__init__(tiny_engine(), Metrics())
+    def __init__(self, step_tokens: int = 1) -> None:
+        super().__init__(tiny_engine(), Metrics(), step_tokens=step_tokens)
         self.rounds: list[dict[str, Any]] = []
         self.between: Callable[[int], None] = lambda round_: None
 
@@ -216,6 +216,32 @@ def test_ending_again_and_again_is_not_rewarded(scheduler: SteppedScheduler) -> 
         assert other.finished.wait(WAIT_S)
     ends = [each["tokens"] for each in scheduler.rounds[start:] if len(each["actions"]) == 2]
     assert ends.count(ENDING_TOKENS) <= 12 and ends.count(1) >= 34
+
+
+def test_larger_steps_share_passes() -> None:
+    """With steps of three tokens, two live streams need an encode pass for each three tokens of theirs; a piece
+    that waited for its step's length goes alone, which a busy machine may make of some."""
+    stepped = SteppedScheduler(step_tokens=3)
+    stepped.start()
+    try:
+        clients = [Client(stepped, name) for name in ("one", "other")]
+        for client in clients:
+            warm(client, 21)
+        before = [client.lane.stream.stats()["encode_calls"] for client in clients]
+        for index in range(30):
+            for client in clients:
+                client.put(token(21 + index))
+            if index % 3 == 2:
+                pause = threading.Event()
+                while any(client.lane.heard_samples < (22 + index) * TOKEN for client in clients):
+                    pause.wait(0.001)
+        calls = [client.lane.stream.stats()["encode_calls"] for client in clients]
+        assert all(10 <= after - start <= 15 for after, start in zip(calls, before, strict=True)), (
+            before,
+            calls,
+        )
+    finally:
+        stepped.stop()
 
 
 def test_rows_are_shared_among_the_active(scheduler: SteppedScheduler) -> None:

@@ -30,6 +30,7 @@ from voxtral_edge.listen.microphone import BACKENDS, input_devices, open_microph
 from voxtral_edge.listen.monitor import LEGEND
 from voxtral_edge.listen.screen import Screen
 from voxtral_edge.listen.sources import FileSource, PipeSource, Source
+from voxtral_edge.live_step import step_tokens
 from voxtral_edge.results import MAX_LINE_CHARACTERS, MAX_SEGMENT_LINES, MAX_SEGMENT_SECONDS, SegmentLimits
 
 DEFAULT_BACKLOG_S = {"keep": 30.0, "skip": 2.0}
@@ -69,7 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="play --input at its own speed, or as fast as it can be decoded (--paced)",
     )
-    slow = parser.add_argument_group("when this machine is slower than the speech")
+    slow = parser.add_argument_group(
+        "when this machine is slower than the speech, or has better things to do"
+    )
+    model_options.add_step(slow)
     slow.add_argument(
         "--policy",
         choices=POLICIES,
@@ -116,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list_devices()
     delay_tokens(args.delay_ms)
+    step_tokens(args.step_ms)
     limit_s = DEFAULT_BACKLOG_S[args.policy] if args.backlog is None else args.backlog
     backlog = Backlog(args.policy, limit_s)
     limits = SegmentLimits(line_characters=args.max_line, seconds=args.max_caption)
@@ -130,7 +135,15 @@ def run(args: argparse.Namespace) -> int:
     engine = model_options.load_model(args)
     diarizer = None if telling is None else telling.diarizer()
     listener = Listener(
-        engine, source, args.delay_ms, hotwords, backlog, rules, limits=limits, diarize=diarizer
+        engine,
+        source,
+        args.delay_ms,
+        hotwords,
+        backlog,
+        rules,
+        limits=limits,
+        diarize=diarizer,
+        step_ms=args.step_ms,
     )
     title = f"{engine.name} · delay {args.delay_ms} ms · {listener.name}"
     display = _display(args, title)

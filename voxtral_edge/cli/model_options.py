@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, KV_CACHES, Engine, load
+from voxtral_edge.live_step import TOKEN_MS
 
 # Less is read before a line could be.
 _SHOWN_FROM_BYTES = 1 << 28
@@ -67,6 +68,17 @@ def add_arguments(parser: argparse.ArgumentParser, streams: bool = True) -> None
             metavar="DB|auto",
             help="amplify the sound by decibels, or slowly follow the speech (%(default)g; quiet speech is misheard)",
         )
+
+
+def add_step(to: argparse._ActionsContainer) -> None:
+    """Declares --step-ms, for the subcommands that are fed live."""
+    to.add_argument(
+        "--step-ms",
+        type=int,
+        default=TOKEN_MS,
+        metavar="MS",
+        help="audio per pass: 80 to 640 in steps of 80 (%(default)s); 160 saves a third of the work for 80 ms of delay",
+    )
 
 
 def _gain(text: str) -> float | str:

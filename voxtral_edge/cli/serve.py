@@ -23,6 +23,7 @@ from voxtral_edge.cli import model_options
 from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR
 from voxtral_edge.engine import Engine, delay_tokens
 from voxtral_edge.errors import DeviceError, UsageError
+from voxtral_edge.live_step import step_tokens
 
 Number = TypeVar("Number", int, float)
 
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_options.add_arguments(parser)
     _add_listeners(parser)
     _add_limits(parser)
+    model_options.add_step(parser)
     parser.add_argument(
         "--alias", action="append", default=[], metavar="NAME", help="another name of the model"
     )
@@ -108,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
             f"the server does not load ({error}); run `pip install '.[server]'` in the source folder"
         ) from error
     delay_tokens(args.delay_ms)
+    step_tokens(args.step_ms)
     token = read_token(args.token_file)
     wyoming = _address(args.wyoming) if args.wyoming else None
     check_bind(args.host, "HTTP", token is not None, args.insecure)
@@ -128,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         origins=tuple(args.allow_origin),
         tls=_tls(args),
         delay_ms=args.delay_ms,
+        step_ms=args.step_ms,
         aliases=tuple(args.alias),
         languages=tuple(args.language),
         limits=limits,

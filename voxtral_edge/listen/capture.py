@@ -19,9 +19,9 @@ from voxtral_edge.listen.live_events import GapEvent
 from voxtral_edge.listen.ring import PcmRing
 from voxtral_edge.listen.sources import Source
 from voxtral_edge.listen.time_map import TimeMap
+from voxtral_edge.live_step import TOKEN_MS, TOKEN_SAMPLES
 
-TOKEN_S = 0.08
-TOKEN_SAMPLES = 1280
+TOKEN_S = TOKEN_MS / 1000
 POLICIES = ("keep", "skip")
 # The decoder polls: a lock or a signal in the audio callback could make it wait.
 _POLL_S = 0.004
@@ -100,11 +100,10 @@ class Capture:
         """Stops the source; what waits can still be read."""
         self.source.stop()
 
-    def read(self, most_tokens: int, timeout_s: float) -> NDArray[np.float32] | None:
-        """The next whole tokens, at most `most_tokens`, waiting for one at most `timeout_s`; an empty array
-        if none
-        came, and None at the end, before which the last piece may be part of a token. OverrunError under
-        "keep"."""
+    def read(self, least_tokens: int, most_tokens: int, timeout_s: float) -> NDArray[np.float32] | None:
+        """The next whole tokens, `least_tokens` to `most_tokens` of them, waiting for them at most `timeout_s`; an
+        empty array if they did not come, and None at the end, before which the last piece may be shorter and part of
+        a token. OverrunError under "keep"."""
         deadline = time.monotonic() + timeout_s
         while True:
             if self.drift is not None:
@@ -112,7 +111,7 @@ class Capture:
             ended = self.source.ended  # before looking: what is written afterwards is seen next time
             self._take(most_tokens)
             whole = min(len(self._pending) // TOKEN_SAMPLES, most_tokens) * TOKEN_SAMPLES
-            if whole:
+            if whole >= least_tokens * TOKEN_SAMPLES:
                 return self._give(whole)
             if self._overrun is not None:
                 if len(self._pending):

@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 from voxtral_edge.endpoint import DEFAULT_RULES, Endpointer, EndpointRule
 from voxtral_edge.errors import OverrunError
 from voxtral_edge.events import FinalEvent
-from voxtral_edge.listen.capture import TOKEN_SAMPLES, Backlog, Capture
+from voxtral_edge.listen.capture import Backlog, Capture
 from voxtral_edge.listen.live_events import CaptionEvent, GapEvent, ListenEvent
 from voxtral_edge.listen.sources import open_source
+from voxtral_edge.live_step import MOST_STEP_TOKENS, TOKEN_MS, TOKEN_SAMPLES, step_tokens
 from voxtral_edge.results import SUBTITLE_LIMITS, Segment, SegmentLimits
 from voxtral_edge.segments import SegmentBuilder
 
 if TYPE_CHECKING:
     from voxtral_edge.engine import Engine
 
-# How many waiting tokens go through at once when behind: the core reads the weights once for all of them and
-# guesses ahead; more would make the display stand still.
-CATCH_UP_TOKENS = 8
 # Without audio for so long, a step without events is reported, so that displays stay alive.
 _IDLE_S = 0.1
 
@@ -35,6 +33,7 @@ class Status:
     lag_s        audio that waits to be decoded; the stream's own delay comes on top
     step_ms      time per 80 ms token in the last pass; slower than 80 falls behind
     tokens       tokens of audio in the last pass (0: none came)
+    behind       these were more than a step's: more audio had come than was decoded
     level_db     loudness of the last piece, dBFS
     overruns     losses that the device reports itself
     dropped_s    seconds dropped by the policy "skip"
@@ -46,6 +45,7 @@ class Status:
     lag_s: float = 0.0
     step_ms: float = 0.0
     tokens: int = 0
+    behind: bool = False
     level_db: float = -120.0
     overruns: int = 0
     dropped_s: float = 0.0
@@ -69,6 +69,7 @@ class Listener:
     backlog              what to do when the device is slower than the audio
     rules, use_energy    when an utterance ends (`voxtral_edge.endpoint`)
     limits               when a caption is full
+    step_ms              audio per pass: 80, or up to 640 in steps of 80, which costs less work and as much latency
     stream_options       further options of `Engine.stream`
     """
 
@@ -82,8 +83,10 @@ class Listener:
         rules: Sequence[EndpointRule] = DEFAULT_RULES,
         use_energy: bool = True,
         limits: SegmentLimits = SUBTITLE_LIMITS,
+        step_ms: int = TOKEN_MS,
         **stream_options: Any,
     ) -> None:
+        self._step_tokens = step_tokens(step_ms)
         self._stream = engine.stream(delay_ms, hotwords, **stream_options)
         self._capture = Capture(open_source(source), backlog or Backlog())
         self.name = self._capture.source.name
@@ -107,13 +110,14 @@ class Listener:
         is
         raised behind it, so that no text is lost."""
         capture, failure = self._capture, cast("Exception | None", None)
+        idle_s = _IDLE_S + (self._step_tokens - 1) * TOKEN_MS / 1000
         capture.start()
         try:
             while True:
                 if self._stopping.is_set() and not capture.source.ended:
                     capture.stop()
                 try:
-                    pcm = capture.read(CATCH_UP_TOKENS, _IDLE_S)
+                    pcm = capture.read(self._step_tokens, MOST_STEP_TOKENS, idle_s)
                 except OverrunError as error:
                     failure = error
                     break
@@ -184,6 +188,7 @@ class Listener:
             lag_s=capture.waiting_s,
             step_ms=self._step_ms,
             tokens=tokens,
+            behind=tokens > self._step_tokens,
             level_db=self._endpointer.meter.level_db,
             overruns=capture.source.overruns,
             dropped_s=capture.time_map.dropped_s,

@@ -25,7 +25,7 @@ def glyphs(step: ListenStep) -> str:
     """The glyphs of one step, in the order of its events."""
     status = step.status
     line = GAP * sum(isinstance(event, GapEvent) for event in step.events)
-    if status.tokens > 1:
+    if status.behind:
         line += CATCH_UP
     if status.tokens and status.step_ms > _TOKEN_MS:
         line += SLOW

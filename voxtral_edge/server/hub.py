@@ -50,11 +50,12 @@ class Hub:
         delay_ms: int = DEFAULT_DELAY_MS,
         aliases: tuple[str, ...] = (),
         languages: tuple[str, ...] = (),
+        step_tokens: int = 1,
     ) -> None:
         self.engine = engine
         self.limits = limits
         self.metrics = Metrics()
-        self.scheduler = Scheduler(engine, self.metrics, limits.queued_events)
+        self.scheduler = Scheduler(engine, self.metrics, limits.queued_events, step_tokens)
         self.draining = asyncio.Event()
         self.started_at = time.time()
         manifest = read_manifest(engine.directory)

@@ -14,6 +14,7 @@ import numpy as np
 
 from voxtral_edge.audio import PcmArray
 from voxtral_edge.events import Event
+from voxtral_edge.live_step import TOKEN_MS, TOKEN_SAMPLES
 
 # Clients say "flush" and then "end" in two messages. Within this time the flush waits for its end, which
 # makes it needless: silence inserted by a flush just before the end would make the model hear a longer pause
@@ -75,8 +76,10 @@ class Lane:
     deliver: Deliver
     bias: Any = None  # native prefix tree of hotwords
     background: bool = False  # a file: nobody is listening while it is decoded
+    step_tokens: int = 1  # audio waits until it is so long, or has waited for so long
     queue: deque[PcmArray | tuple[Mark, float]] = field(default_factory=deque)
     queued_samples: int = 0
+    audio_since: float = 0.0  # time.monotonic() since when audio waits
     queued_marks: int = 0
     waiting_events: int = 0  # delivered, not yet taken by the client's side
     hurried: bool = False  # its end is given more rows
@@ -97,6 +100,8 @@ class Lane:
     def put_audio(self, pcm: PcmArray) -> None:
         """Queues samples."""
         if len(pcm):
+            if self.queued_samples == 0:
+                self.audio_since = time.monotonic()
             self.queue.append(pcm)
             self.queued_samples += len(pcm)
 
@@ -149,6 +154,12 @@ class Lane:
         head = self.queue[0]
         if isinstance(head, tuple) and head[0] is Mark.FLUSH and len(self.queue) == 1:
             return head[1] - now
+        if (
+            self.step_tokens > 1
+            and self.queued_marks == 0
+            and self.queued_samples < self.step_tokens * TOKEN_SAMPLES
+        ):
+            return self.audio_since + self.step_tokens * TOKEN_MS / 1000 - now
         return 0.0
 
     def take(self, max_samples: int) -> tuple[PcmArray | None, Mark | None]:
@@ -183,4 +194,5 @@ class Lane:
             wanted -= len(piece)
         taken = pieces[0] if len(pieces) == 1 else cast(PcmArray, np.concatenate(pieces))
         self.queued_samples -= len(taken)
+        self.audio_since = time.monotonic()
         return taken, None

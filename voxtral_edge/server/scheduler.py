@@ -15,16 +15,16 @@ from voxtral_edge.audio import SAMPLE_RATE_HZ, PcmArray
 from voxtral_edge.engine import Engine
 from voxtral_edge.errors import AudioFormatError, UsageError, VoxtralEdgeError
 from voxtral_edge.events import event_from_dict
+from voxtral_edge.live_step import MOST_STEP_TOKENS, TOKEN_SAMPLES
 from voxtral_edge.server.lane import Deliver, Failure, Lane, Mark, Step
 from voxtral_edge.server.metrics import Metrics
 
 log = logging.getLogger("voxtral_edge.server")
 
-SAMPLES_PER_TOKEN = 1280
 # Streams that are behind catch up in batches, which read the weights once for many tokens. But where several
 # are active they share the rows of one batch, and take no more than the live stream that is least behind has:
 # each row that another stream adds makes the step of a live one longer.
-BATCH_TOKENS = 8
+BATCH_TOKENS = MOST_STEP_TOKENS
 RECENT_S = 2.0
 # A live lane with so much waiting (0.4 s, more than clients send at a time) does not keep up. Files then stand
 # back, but for one round in nine: their clients wait too, if not as impatiently.
@@ -52,10 +52,13 @@ class Round:
 class Scheduler:
     """Owns every core stream. All methods may be called from any thread."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, queued_events: int = 256) -> None:
+    def __init__(
+        self, engine: Engine, metrics: Metrics, queued_events: int = 256, step_tokens: int = 1
+    ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._queued_events = queued_events
+        self._step_tokens = step_tokens  # of live lanes
         self._changed = threading.Condition()
         self._lanes: list[Lane] = []
         self._stopping = False
@@ -87,7 +90,7 @@ class Scheduler:
     ) -> Lane:
         """A new lane. `deliver` is called in the scheduler's thread with every step and must not block. The
         stream is made with the lane's first work. `background` lanes stand back while live ones are late."""
-        lane = Lane(name, delay_tokens, deliver, bias, background)
+        lane = Lane(name, delay_tokens, deliver, bias, background, 1 if background else self._step_tokens)
         with self._changed:
             self._lanes.append(lane)
         return lane
@@ -164,7 +167,7 @@ class Scheduler:
                 threading.Thread(target=self._prepare, args=(lane,), daemon=True).start()
                 continue
             try:
-                pcm, mark = lane.take(most * SAMPLES_PER_TOKEN)
+                pcm, mark = lane.take(most * TOKEN_SAMPLES)
             except Exception as error:
                 failed.append((lane, error))
                 continue
@@ -184,8 +187,8 @@ class Scheduler:
         active = [lane for lane in self._lanes if lane.queue or lane.busy or now - lane.worked_at < RECENT_S]
         if len(active) <= 1:
             return BATCH_TOKENS
-        live = [lane.queued_samples // SAMPLES_PER_TOKEN for lane in active if not lane.background]
-        return max(1, min(BATCH_TOKENS // len(active), min(live, default=BATCH_TOKENS)))
+        live = [lane.queued_samples // TOKEN_SAMPLES for lane in active if not lane.background]
+        return max(self._step_tokens, min(BATCH_TOKENS // len(active), min(live, default=BATCH_TOKENS)))
 
     def _prepare(self, lane: Lane) -> None:
         """Makes a lane's stream, or resets it for the next utterance, beside the rounds of the others: at the
@@ -215,7 +218,7 @@ class Scheduler:
             else:
                 round_.wait_s = due_in if round_.wait_s is None else min(round_.wait_s, due_in)
         late = any(
-            lane.queued_samples >= LATE_TOKENS * SAMPLES_PER_TOKEN and not lane.background for lane in lanes
+            lane.queued_samples >= LATE_TOKENS * TOKEN_SAMPLES and not lane.background for lane in lanes
         )
         self._rounds_without_background += 1
         if late and self._rounds_without_background < BACKGROUND_EVERY:

@@ -15,6 +15,7 @@ import uvicorn
 
 from voxtral_edge.engine import DEFAULT_DELAY_MS, Engine
 from voxtral_edge.errors import UsageError
+from voxtral_edge.live_step import TOKEN_MS, step_tokens
 from voxtral_edge.server.application import build_application
 from voxtral_edge.server.http_protocol import bounded_protocol
 from voxtral_edge.server.hub import Hub
@@ -36,6 +37,7 @@ class ServiceOptions:
     origins: tuple[str, ...] = ()
     tls: tuple[str, str] | None = None
     delay_ms: int = DEFAULT_DELAY_MS
+    step_ms: int = TOKEN_MS
     aliases: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
@@ -88,6 +90,7 @@ class Service:
             delay_ms=options.delay_ms,
             aliases=options.aliases,
             languages=options.languages,
+            step_tokens=step_tokens(options.step_ms),
         )
 
     async def run(self) -> bool:
