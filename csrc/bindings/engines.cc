@@ -118,7 +118,7 @@ class PythonEngineAdapter final : public Engine {
     return std::make_unique<PythonState>(bound_.create_state(array, first_token_position), first_token_position);
   }
 
-  void encode(std::span<const EncodeRequest> requests) override {
+  EncodeTimes encode(std::span<const EncodeRequest> requests) override {
     const py::gil_scoped_acquire gil;
     for (const EncodeRequest& r : requests) {
       auto& state = static_cast<PythonState&>(*r.state);
@@ -133,9 +133,10 @@ class PythonEngineAdapter final : public Engine {
       }
       state.encoded_tokens += r.tokens;
     }
+    return {};
   }
 
-  void decode(std::span<const DecodeRequest> requests) override {
+  DecodeTimes decode(std::span<const DecodeRequest> requests) override {
     const py::gil_scoped_acquire gil;
     const std::size_t vocab = config().decoder.vocab_size;
     for (const DecodeRequest& r : requests) {
@@ -156,6 +157,7 @@ class PythonEngineAdapter final : public Engine {
       if (r.logits) std::copy_n(rows, r.results * vocab, r.logits);
       state.decoded_positions += r.positions;
     }
+    return {};
   }
 
   void rewind(EngineState& state, std::size_t positions) override {

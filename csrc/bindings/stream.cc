@@ -91,9 +91,16 @@ py::dict stats_dict(const Stream& stream) {
   result["decode_calls"] = s.decode_calls;
   result["drafted_tokens"] = s.drafted_tokens;
   result["accepted_drafts"] = s.accepted_drafts;
-  result["mel_seconds"] = s.mel_seconds;
-  result["encode_seconds"] = s.encode_seconds;
-  result["decode_seconds"] = s.decode_seconds;
+  result["mel_ns"] = s.mel_ns;
+  result["encode_ns"] = s.encode_ns;
+  result["decode_ns"] = s.decode_ns;
+  if (stream.engine().times_stages()) {
+    result["conv_ns"] = s.encode_times.conv_ns;
+    result["encoder_ns"] = s.encode_times.encoder_ns;
+    result["adapter_ns"] = s.encode_times.adapter_ns;
+    result["decoder_ns"] = s.decode_times.decoder_ns;
+    result["head_ns"] = s.decode_times.head_ns;
+  }
   return result;
 }
 

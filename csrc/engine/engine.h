@@ -40,6 +40,27 @@ struct DecodeRequest {
   float* logits;         // out [results][vocab_size], or null
 };
 
+// What the stages of a call took, summed over its passes; waiting for other threads' passes is none of them.
+struct EncodeTimes {
+  std::uint64_t conv_ns = 0, encoder_ns = 0, adapter_ns = 0;
+
+  EncodeTimes& operator+=(const EncodeTimes& other) {
+    conv_ns += other.conv_ns;
+    encoder_ns += other.encoder_ns;
+    adapter_ns += other.adapter_ns;
+    return *this;
+  }
+};
+struct DecodeTimes {
+  std::uint64_t decoder_ns = 0, head_ns = 0;  // head: logits and the choice of the token
+
+  DecodeTimes& operator+=(const DecodeTimes& other) {
+    decoder_ns += other.decoder_ns;
+    head_ns += other.head_ns;
+    return *this;
+  }
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -60,8 +81,11 @@ class Engine {
 
   // One pass over the weights for all requests together (several streams share it). Any number of tokens; passes are
   // split at kMaxPassRows rows. Results of a request do not depend on its neighbours. Thread-safe.
-  virtual void encode(std::span<const EncodeRequest> requests) = 0;
-  virtual void decode(std::span<const DecodeRequest> requests) = 0;
+  virtual EncodeTimes encode(std::span<const EncodeRequest> requests) = 0;
+  virtual DecodeTimes decode(std::span<const DecodeRequest> requests) = 0;
+
+  // Whether encode and decode know what their stages took; if not, they return zeros.
+  virtual bool times_stages() const { return false; }
 
   // Takes back the last `positions` decoded positions (rejected drafts), up to kMaxPassRows - 1 since the last
   // accepted.

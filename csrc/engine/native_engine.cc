@@ -10,6 +10,7 @@
 
 #include "base/cpu_topology.h"
 #include "base/error.h"
+#include "base/stopwatch.h"
 #include "kernels/registry.h"
 #include "model/delay_condition.h"
 
@@ -293,10 +294,11 @@ void in_passes(std::span<const Request> requests, std::size_t limit, std::vector
   if (!pieces.empty()) run(std::span<const Request>(pieces));
 }
 
-void NativeEngine::encode(std::span<const EncodeRequest> requests) {
+EncodeTimes NativeEngine::encode(std::span<const EncodeRequest> requests) {
   const std::size_t mel_floats = config().audio.mel_frames_per_token * config().encoder.mel_bins;
   const std::size_t frame_floats = frames_per_token() * config().encoder.width;
   const std::lock_guard<std::mutex> lock(pass_mutex_);
+  EncodeTimes times;
   in_passes(
       requests, kMaxPassRows / frames_per_token(), encode_pieces_, [](const EncodeRequest& r) { return r.tokens; },
       [&](const EncodeRequest& r, std::size_t first, std::size_t count) {
@@ -304,11 +306,13 @@ void NativeEngine::encode(std::span<const EncodeRequest> requests) {
                              r.audio_embeddings + first * config().decoder.width,
                              r.encoder_frames ? r.encoder_frames + first * frame_floats : nullptr};
       },
-      [&](std::span<const EncodeRequest> pass) { encode_pass(pass); });
+      [&](std::span<const EncodeRequest> pass) { encode_pass(pass, times); });
+  return times;
 }
 
-void NativeEngine::encode_pass(std::span<const EncodeRequest> pass) {
+void NativeEngine::encode_pass(std::span<const EncodeRequest> pass, EncodeTimes& times) {
   const std::size_t width = config().encoder.width, out_width = config().decoder.width;
+  Stopwatch watch;
   rows_.clear();
   for (const EncodeRequest& request : pass) {
     NativeState& state = native(request.state);
@@ -318,7 +322,9 @@ void NativeEngine::encode_pass(std::span<const EncodeRequest> pass) {
       rows_.push_back({&state.encoder_ring, state.next_frame++, nullptr});
     }
   }
+  times.conv_ns += watch.lap_ns();
   weights_->encoder.forward(executor_, rows_, residual_.data(), normed_.data());
+  times.encoder_ns += watch.lap_ns();
   const float* frames = normed_.data();
   float* embeddings = residual_.data();  // the residual stream is spent
   weights_->adapter.forward(executor_, frames, rows_.size() / frames_per_token(), embeddings);
@@ -329,11 +335,13 @@ void NativeEngine::encode_pass(std::span<const EncodeRequest> pass) {
     embeddings += request.tokens * out_width;
     frames += frame_floats;
   }
+  times.adapter_ns += watch.lap_ns();
 }
 
-void NativeEngine::decode(std::span<const DecodeRequest> requests) {
+DecodeTimes NativeEngine::decode(std::span<const DecodeRequest> requests) {
   const std::size_t width = config().decoder.width, vocab = config().decoder.vocab_size;
   const std::lock_guard<std::mutex> lock(pass_mutex_);
+  DecodeTimes times;
   in_passes(
       requests, kMaxPassRows, decode_pieces_, [](const DecodeRequest& r) { return r.positions; },
       [&](const DecodeRequest& r, std::size_t first, std::size_t count) {
@@ -348,11 +356,13 @@ void NativeEngine::decode(std::span<const DecodeRequest> requests) {
                              r.choices + before,
                              r.logits ? r.logits + before * vocab : nullptr};
       },
-      [&](std::span<const DecodeRequest> pass) { decode_pass(pass); });
+      [&](std::span<const DecodeRequest> pass) { decode_pass(pass, times); });
+  return times;
 }
 
-void NativeEngine::decode_pass(std::span<const DecodeRequest> pass) {
+void NativeEngine::decode_pass(std::span<const DecodeRequest> pass, DecodeTimes& times) {
   const std::size_t width = config().decoder.width, vocab = config().decoder.vocab_size;
+  Stopwatch watch;
   rows_.clear();
   for (const DecodeRequest& request : pass) {
     NativeState& state = native(request.state);
@@ -364,6 +374,7 @@ void NativeEngine::decode_pass(std::span<const DecodeRequest> pass) {
     }
   }
   weights_->decoder.forward(executor_, rows_, residual_.data(), normed_.data());
+  times.decoder_ns += watch.lap_ns();
 
   // Only the rows that are read out go through the head, gathered from all streams into one product.
   std::size_t row = 0, selected = 0;
@@ -382,6 +393,7 @@ void NativeEngine::decode_pass(std::span<const DecodeRequest> pass) {
     std::copy_n(choice, request.results, request.choices);
     choice += request.results;
   }
+  times.head_ns += watch.lap_ns();
 }
 
 }  // namespace voxtral_edge

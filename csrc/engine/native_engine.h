@@ -47,8 +47,9 @@ class NativeEngine final : public Engine {
   std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first_token_position) override;
   std::unique_ptr<EngineState> copy_state(const EngineState& state) override;
   void assume_full_windows(EngineState& state) override;
-  void encode(std::span<const EncodeRequest> requests) override;
-  void decode(std::span<const DecodeRequest> requests) override;
+  EncodeTimes encode(std::span<const EncodeRequest> requests) override;
+  DecodeTimes decode(std::span<const DecodeRequest> requests) override;
+  bool times_stages() const override { return true; }
   void rewind(EngineState& state, std::size_t positions) override;
   std::size_t preferred_batch_tokens() const override;
   std::size_t preferred_drafts() const override;
@@ -68,8 +69,8 @@ class NativeEngine final : public Engine {
   std::unique_ptr<Weights> load_through_cache(const NativeEngineOptions& options);
   NativeEngine(std::shared_ptr<const Package> package, const NativeEngineOptions& options, std::size_t threads);
   std::shared_ptr<const std::vector<float>> scales_for(std::size_t delay_tokens);
-  void encode_pass(std::span<const EncodeRequest> pass);
-  void decode_pass(std::span<const DecodeRequest> pass);
+  void encode_pass(std::span<const EncodeRequest> pass, EncodeTimes& times);
+  void decode_pass(std::span<const DecodeRequest> pass, DecodeTimes& times);
   std::size_t frames_per_token() const { return config().adapter.frames_per_token; }
 
   std::shared_ptr<const Package> package_;

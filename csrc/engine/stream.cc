@@ -1,11 +1,11 @@
 #include "engine/stream.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <utility>
 
 #include "base/error.h"
+#include "base/stopwatch.h"
 #include "engine/stream_group.h"
 
 namespace voxtral_edge {
@@ -199,13 +199,13 @@ bool Stream::refill() {
 
 void Stream::fill_mel() {
   const std::size_t bins = config().encoder.mel_bins, capacity = mel_.size() / bins;
-  const auto start = std::chrono::steady_clock::now();
+  Stopwatch watch;
   while (mel_frames_ < capacity && (!slice_.empty() || refill())) {
     const LogMel::Progress done = log_mel_.push(slice_, &mel_[mel_frames_ * bins], capacity - mel_frames_);
     slice_ = slice_.subspan(done.samples);
     mel_frames_ += done.frames;
   }
-  stats_.mel_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  stats_.mel_ns += watch.lap_ns();
 }
 
 std::size_t Stream::complete_tokens() const {
@@ -224,7 +224,7 @@ bool Stream::next_encode(EncodeRequest& request, std::size_t most_tokens) {
   return true;
 }
 
-void Stream::encoded(double seconds) {
+void Stream::encoded(std::uint64_t took_ns, const EncodeTimes& times) {
   const ModelConfig& c = config();
   if (options_.trace) {
     append(trace_.mel, mel_, encoding_tokens_ * c.audio.mel_frames_per_token * c.encoder.mel_bins);
@@ -235,7 +235,8 @@ void Stream::encoded(double seconds) {
   if (max_drafts_ > 0) drafter_.hear(&embeddings_[pending_tokens_ * c.decoder.width], encoding_tokens_);
   drop_encoded_mel();
   pending_tokens_ += encoding_tokens_;
-  stats_.encode_seconds += seconds;
+  stats_.encode_ns += took_ns;
+  stats_.encode_times += times;
   ++stats_.encode_calls;
 }
 
@@ -279,8 +280,9 @@ bool Stream::next_decode(DecodeRequest& request, std::size_t most_tokens) {
 
 // Row i is what plain decoding would have computed as long as the tokens before it were guessed right: accept up to the
 // first wrong guess, whose row already holds the right token, and take the positions behind it back.
-void Stream::decoded(double seconds, Events& events) {
-  stats_.decode_seconds += seconds;
+void Stream::decoded(std::uint64_t took_ns, const DecodeTimes& times, Events& events) {
+  stats_.decode_ns += took_ns;
+  stats_.decode_times += times;
   ++stats_.decode_calls;
   std::size_t kept = decoding_positions_;
   if (next_position_ >= prompt_tokens_) {

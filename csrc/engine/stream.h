@@ -58,8 +58,10 @@ struct StreamStats {
   std::uint64_t generated_tokens = 0;
   std::uint64_t encode_calls = 0, decode_calls = 0;
   std::uint64_t drafted_tokens = 0, accepted_drafts = 0;
-  double mel_seconds = 0;                         // time spent in the front end
-  double encode_seconds = 0, decode_seconds = 0;  // time of the passes this stream took part in
+  std::uint64_t mel_ns = 0;                    // this stream's own front end
+  std::uint64_t encode_ns = 0, decode_ns = 0;  // calls this stream took part in, waiting for other threads included
+  EncodeTimes encode_times;                    // stages of those calls, where the engine knows them
+  DecodeTimes decode_times;
 };
 
 enum class StreamAction {
@@ -100,9 +102,9 @@ class Stream {
   // takes its result.
   void begin(StreamAction action, std::span<const float> samples);
   bool next_encode(EncodeRequest& request, std::size_t most_tokens);
-  void encoded(double seconds);
+  void encoded(std::uint64_t took_ns, const EncodeTimes& times);
   bool next_decode(DecodeRequest& request, std::size_t most_tokens);
-  void decoded(double seconds, Events& events);
+  void decoded(std::uint64_t took_ns, const DecodeTimes& times, Events& events);
   void pause(Events& events);
   void abandon();
 

@@ -1,17 +1,14 @@
 #include "engine/stream_group.h"
 
-#include <chrono>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "base/stopwatch.h"
 
 namespace voxtral_edge {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // The lists of one call. They are small, and kept for the thread's next call: after its first calls a step allocates
 // nothing. A call within a call, from an engine's own pass, finds none kept and makes its own.
@@ -33,10 +30,10 @@ class Lists {
       lists_.owners.push_back(&item);
     }
     if (lists_.encodes.empty()) return false;
-    const auto start = Clock::now();
-    engine.encode(lists_.encodes);
-    const double seconds = seconds_since(start);
-    for (const StreamWork* owner : lists_.owners) owner->stream->encoded(seconds);
+    Stopwatch watch;
+    const EncodeTimes times = engine.encode(lists_.encodes);
+    const std::uint64_t took_ns = watch.lap_ns();
+    for (const StreamWork* owner : lists_.owners) owner->stream->encoded(took_ns, times);
     return true;
   }
 
@@ -50,10 +47,10 @@ class Lists {
       lists_.owners.push_back(&item);
     }
     if (lists_.decodes.empty()) return false;
-    const auto start = Clock::now();
-    engine.decode(lists_.decodes);
-    const double seconds = seconds_since(start);
-    for (const StreamWork* owner : lists_.owners) owner->stream->decoded(seconds, *owner->events);
+    Stopwatch watch;
+    const DecodeTimes times = engine.decode(lists_.decodes);
+    const std::uint64_t took_ns = watch.lap_ns();
+    for (const StreamWork* owner : lists_.owners) owner->stream->decoded(took_ns, times, *owner->events);
     return true;
   }
 

@@ -31,16 +31,17 @@ class ScriptedEngine final : public Engine {
     return real_ ? real_->create_state(delay_tokens, first) : std::make_unique<EngineState>();
   }
 
-  void encode(std::span<const EncodeRequest> requests) override {
-    if (real_) real_->encode(requests);
+  EncodeTimes encode(std::span<const EncodeRequest> requests) override {
+    const EncodeTimes times = real_ ? real_->encode(requests) : EncodeTimes{};
     for (const EncodeRequest& r : requests) {
       encoded_tokens += r.tokens;
       largest_encode = std::max(largest_encode, r.tokens);
     }
+    return times;
   }
 
-  void decode(std::span<const DecodeRequest> requests) override {
-    if (real_) real_->decode(requests);
+  DecodeTimes decode(std::span<const DecodeRequest> requests) override {
+    const DecodeTimes times = real_ ? real_->decode(requests) : DecodeTimes{};
     for (const DecodeRequest& r : requests) {
       if (record_ids) previous_ids.insert(previous_ids.end(), r.previous_ids, r.previous_ids + r.positions);
       decoded_positions += r.positions;
@@ -50,6 +51,7 @@ class ScriptedEngine final : public Engine {
         if (r.logits != nullptr && logits) logits(generated, r.logits + i * config_.decoder.vocab_size);
       }
     }
+    return times;
   }
 
   void rewind(EngineState& state, std::size_t positions) override {

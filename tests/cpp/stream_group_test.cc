@@ -50,17 +50,17 @@ class WatchedEngine final : public Engine {
   std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first) override {
     return real_->create_state(delay_tokens, first);
   }
-  void encode(std::span<const EncodeRequest> requests) override {
+  EncodeTimes encode(std::span<const EncodeRequest> requests) override {
     ++encodes;
     for (const EncodeRequest& r : requests) largest = std::max(largest, r.tokens);
     during_pass();
-    real_->encode(requests);
+    return real_->encode(requests);
   }
-  void decode(std::span<const DecodeRequest> requests) override {
+  DecodeTimes decode(std::span<const DecodeRequest> requests) override {
     ++decodes;
     for (const DecodeRequest& r : requests) largest = std::max(largest, r.positions);
     during_pass();
-    real_->decode(requests);
+    return real_->decode(requests);
   }
   void rewind(EngineState& state, std::size_t positions) override { real_->rewind(state, positions); }
   std::size_t preferred_batch_tokens() const override { return real_->preferred_batch_tokens(); }

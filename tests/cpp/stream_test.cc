@@ -145,6 +145,24 @@ TEST("a predictable text is drafted: fewer passes, the same requests to the mode
   }
 }
 
+TEST("stages of a pass: every one is timed, and together they are no more than the calls") {
+  Stream stream(model().engine, model().tokenizer, options_of(3));
+  Events events;
+  stream.feed(check::synthetic_audio(8 * 1280, 1), events);
+  const StreamStats& stats = stream.stats();
+  const EncodeTimes& encode = stats.encode_times;
+  const DecodeTimes& decode = stats.decode_times;
+  CHECK(model().engine->times_stages());
+  for (const std::uint64_t ns :
+       {stats.mel_ns, encode.conv_ns, encode.encoder_ns, encode.adapter_ns, decode.decoder_ns, decode.head_ns}) {
+    CHECK(ns > 0);
+  }
+  CHECK(encode.conv_ns + encode.encoder_ns + encode.adapter_ns <= stats.encode_ns);
+  CHECK(decode.decoder_ns + decode.head_ns <= stats.decode_ns);
+  stream.reset();
+  CHECK_EQ(stream.stats().decode_times.head_ns, 0u);
+}
+
 TEST("no audio, one sample, and silence all finish properly") {
   for (const std::size_t samples : {0, 1, 39, 40, 1279, 1280, 1281}) {
     Stream stream(model().engine, model().tokenizer, options_of(6));

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 
-from voxtral_edge.bench import measures, report, runner
+from voxtral_edge.bench import live, measures, report, runner
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "benchmarks" / "schema.json").read_text(encoding="utf-8"))
@@ -39,11 +39,11 @@ def made_up(step_ms: Any, **changes: Any) -> dict[str, Any]:
     values = np.asarray(step_ms, np.float64)
     result["samples"] = {
         "step_ms": list(values),
-        **{f"{stage}_ms": list(values / 3) for stage in ("mel", "encode", "decode")},
+        **{f"{stage}_ms": list(values / 7) for stage in live.STAGES},
     }
     result["step_ms"] = measures.summary(values, full=True)
     result["stage_ms"] = {
-        stage: measures.summary(values / 4) for stage in ("mel", "encode", "decode", "other")
+        stage: measures.summary(values / 7) for stage in (*live.STAGES, "other")
     }
     result["runs"] = [{**result["runs"][0], "step_ms": measures.summary(values)}]
     result["interference"]["quiet"] = True

@@ -62,6 +62,20 @@ def test_spread_between_runs_widens_the_bounds() -> None:
     assert found["median step"] == "no difference beyond noise" and found["mean step"] == "faster"
 
 
+def test_a_document_of_the_version_before_can_be_the_base(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Version 2 timed three stages, which a comparison does not look at."""
+    old = made_up(times(1))
+    old["format_version"] = 2
+    old["stage_ms"] = {name: old["stage_ms"]["mel"] for name in ("mel", "encode", "decode", "other")}
+    report.save(old, tmp_path / "old.json")
+    report.save(made_up(times(2, 1.05)), tmp_path / "new.json")
+    files = [str(tmp_path / name) for name in ("old.json", "new.json")]
+    assert compare.main(files, False, None, False) == 0
+    assert "slower" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

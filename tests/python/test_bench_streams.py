@@ -54,7 +54,7 @@ def test_streams_get_their_own_audio_and_the_lone_one_that_of_the_first() -> Non
             return []
 
         def stats(self) -> dict[str, float]:
-            return dict.fromkeys(("encoded_tokens", "mel_seconds", "encode_seconds", "decode_seconds"), 0.0)
+            return dict.fromkeys(("encoded_tokens", "mel_ns", "encode_ns", "decode_ns"), 0)
 
         @property
         def token_ids(self) -> list[int]:
@@ -118,7 +118,8 @@ def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
         runner.BenchOptions(mode="streams", **options)
 
 
-def test_documents_of_older_versions_are_named(tmp_path: Any) -> None:
-    report.save({**measured(), "format_version": 1}, tmp_path / "old.json")
-    with pytest.raises(ve.ModelFormatError, match="version 1"):
-        report.read(tmp_path / "old.json")
+@pytest.mark.parametrize("version", [1, 4, None])
+def test_documents_of_other_versions_are_named(tmp_path: Any, version: int | None) -> None:
+    report.save({**measured(), "format_version": version}, tmp_path / "other.json")
+    with pytest.raises(ve.ModelFormatError, match=f"version {version}, this program reads 2 and 3"):
+        report.read(tmp_path / "other.json")

@@ -29,7 +29,7 @@ _BARS, _BAR_WIDTH = 48, 5.0
 _STACK_HEIGHT = 30.0
 # A deadline further away than this many times the data would flatten them: it is named instead of drawn.
 _NEAR = 4.0
-_STAGE_NAMES = {"mel": "log-mel", "encode": "encode", "decode": "decode", "other": "text, Python"}
+_STAGE_NAMES = {"mel": "log-mel", "conv": "conv stem", "other": "text, Python"}
 
 
 def has_charts(result: Result) -> bool:
@@ -125,7 +125,7 @@ def stages(result: Result) -> str:
     """Where the time of a step goes, above what reading its bytes alone would take."""
     measured = stage_means(result)
     rows: list[tuple[str, Parts]] = [
-        ("Measured, mean", [(_STAGE_NAMES[name], f"stage-{name}", value) for name, value in measured.items()])
+        ("Measured, mean", [(_STAGE_NAMES.get(name, name), f"stage-{name}", value) for name, value in measured.items()])
     ]
     if result["memory_bound"] is not False:
         floor = "Memory floor" if result["step_ms"] else "Memory floor if no pass were shared"
@@ -204,11 +204,12 @@ def _floor_parts(result: Result) -> Parts:
     per_ms = result["read_gbps"] * 1e6
     weights, kv = count["weights"], count["kv_read"]
     parts = [
-        ("encoder", "stage-encode", weights["encoder"] + weights["adapter"]),
-        ("encoder KV", "stage-encode soft", kv["encoder"]),
-        ("decoder", "stage-decode", weights["decoder"]),
-        ("head", "stage-decode strong", weights["head"]),
-        ("decoder KV", "stage-decode soft", kv["decoder"] + count["kv_write"]),
+        ("encoder", "stage-encoder", weights["encoder"]),
+        ("encoder KV", "stage-encoder soft", kv["encoder"]),
+        ("adapter", "stage-adapter", weights["adapter"]),
+        ("decoder", "stage-decoder", weights["decoder"]),
+        ("decoder KV", "stage-decoder soft", kv["decoder"] + count["kv_write"]),
+        ("head", "stage-head", weights["head"]),
     ]
     return [(name, style, amount / per_ms) for name, style, amount in parts]
 

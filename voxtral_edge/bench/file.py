@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ
-from voxtral_edge.bench.live import increase
+from voxtral_edge.bench.live import increase, stage_names
 from voxtral_edge.bench.memory import page_faults
 from voxtral_edge.stream import Stream
 
@@ -23,8 +23,8 @@ class FileRun:
     """Result of one transcription.
 
     audio_s, wall_s   length of the recording, and time from the first sample to the final event
-    counters          what the stream's counters gained (tokens, encode and decode passes, drafts, seconds
-                      per stage)
+    counters          what the stream's counters gained (tokens, encode and decode passes, drafts,
+                      nanoseconds per stage)
     page_faults       (minor, major) faults of the process meanwhile
     block_ms          time of every block of 1.28 s that was fed, the finish as the last
     """
@@ -49,6 +49,13 @@ class FileRun:
             "tokens_per_decode_pass": round(generated / decodes, 3) if decodes else None,
             "tokens_per_encode_pass": round(encoded / encodes, 3) if encodes else None,
         }
+
+
+    def stage_ms_per_token(self) -> dict[str, float]:
+        """Time in each stage that the engine knows, per token of audio."""
+        tokens = self.counters["encoded_tokens"]
+        names = stage_names(self.counters) if tokens else ()
+        return {name: round(self.counters[f"{name}_ns"] / 1e6 / tokens, 4) for name in names}
 
 
 def run_file(

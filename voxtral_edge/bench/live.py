@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from voxtral_edge.bench import measures
 from voxtral_edge.bench.memory import page_faults
 
-# The core's timers, in the order in which a step goes through them.
-STAGES = ("mel", "encode", "decode")
+# The core's timers, in the order in which a step goes through them: of engines that time their stages, and of those
+# that are asked for whole passes only (onnxruntime runs a graph).
+STAGES = ("mel", "conv", "encoder", "adapter", "decoder", "head")
+PASSES = ("encode", "decode")
 Progress = Callable[[int, int], None]
 PROGRESS_STEPS = 25
 # How often the machine is probed during a run: every two seconds of audio, a few hundredths of the time.
@@ -29,7 +31,8 @@ class LiveRun:
 
     warmup_ms    the steps before the measured ones, discarded from every figure
     step_ms      from handing over 80 ms of audio to holding its events
-    stage_ms     time in each stage of the core
+    stage_ms     time in each stage of the core that the engine knows (`stage_names`)
+    pass_ms      time in encode and in decode calls, "encode" and "decode"
     arrival_s, finish_s   when the step's audio was complete and when its events were there, seconds since the
                  measurement began; back to back: as a live source would have seen it (`queue_finish_times`)
     harness_us   what this loop itself cost per step, outside the measured time
@@ -43,6 +46,7 @@ class LiveRun:
     warmup_ms: NDArray[np.float64]
     step_ms: NDArray[np.float64]
     stage_ms: dict[str, NDArray[np.float64]]
+    pass_ms: dict[str, NDArray[np.float64]]
     arrival_s: NDArray[np.float64]
     finish_s: NDArray[np.float64]
     harness_us: NDArray[np.float64]
@@ -76,15 +80,16 @@ class StepRecorder:
 
     def __init__(self, stream: Fed, steps: int) -> None:
         self.stream = stream
-        self._keys = [f"{name}_seconds" for name in STAGES]
+        self.stages = stage_names(stream.stats())
+        self._keys = [f"{name}_ns" for name in (*self.stages, *PASSES)]
         self.busy_s, self.end_ns, self.harness_us = (
             np.zeros(steps),
             np.zeros(steps, np.int64),
             np.zeros(steps),
         )
-        self.stage_ms = np.zeros((steps, len(STAGES)))
+        self._timers_ms = np.zeros((steps, len(self._keys)))
         self.feeds = 0
-        self._stages = self._read_stages()
+        self._timers = self._read_timers()
         self.mark()
 
     def mark(self) -> None:
@@ -99,16 +104,25 @@ class StepRecorder:
         span = slice(first, first + count)
         self.busy_s[span] = (end - begin) / 1e9 / count
         self.end_ns[span] = end
-        stages = self._read_stages()
-        self.stage_ms[span] = (stages - self._stages) * 1e3 / count
-        self._stages = stages
+        timers = self._read_timers()
+        self._timers_ms[span] = (timers - self._timers) / 1e6 / count
+        self._timers = timers
         if first:
             self.harness_us[span] = ((free_ns or begin) - self.end_ns[first - 1]) / 1e3 / count
         self.feeds += 1
 
-    def _read_stages(self) -> NDArray[np.float64]:
+    def timers_ms(self, names: Sequence[str], kept: slice) -> dict[str, NDArray[np.float64]]:
+        """Time in these stages or passes, a value per step."""
+        return {name: self._timers_ms[kept, self._keys.index(f"{name}_ns")] for name in names}
+
+    def _read_timers(self) -> NDArray[np.int64]:
         values = self.stream.stats()
-        return np.array([values[key] for key in self._keys])
+        return np.array([values[key] for key in self._keys], np.int64)
+
+
+def stage_names(stats: Mapping[str, Any]) -> tuple[str, ...]:
+    """The stages that a stream with these counters knows the time of."""
+    return STAGES if f"{STAGES[1]}_ns" in stats else (STAGES[0], *PASSES)
 
 
 def run_live(
@@ -173,7 +187,8 @@ def live_run(
         paced=paced,
         warmup_ms=recorder.busy_s[:warmup_steps] * 1e3,
         step_ms=recorder.busy_s[kept] * 1e3,
-        stage_ms={name: recorder.stage_ms[kept, column] for column, name in enumerate(STAGES)},
+        stage_ms=recorder.timers_ms(recorder.stages, kept),
+        pass_ms=recorder.timers_ms(PASSES, kept),
         arrival_s=arrival[kept],
         finish_s=finish[kept],
         harness_us=recorder.harness_us[kept],

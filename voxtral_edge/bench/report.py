@@ -21,7 +21,9 @@ from voxtral_edge.bench.runner import Measured, Repetition, algorithmic_latency_
 from voxtral_edge.bench.streams import StreamsRun
 from voxtral_edge.errors import ModelFormatError
 
-FORMAT, FORMAT_VERSION = "voxtral-edge-bench", 2
+FORMAT, FORMAT_VERSION = "voxtral-edge-bench", 3
+# Version 2 knew three stages instead of six: what is compared, it holds too.
+READABLE_VERSIONS = (2, FORMAT_VERSION)
 RANDOM_NOTE = "random weights: timing valid, accuracy not"
 MODEL_NOTE = "timing valid; accuracy is not measured here"
 
@@ -90,10 +92,10 @@ def read(path: str | Path) -> dict[str, Any]:
         raise ModelFormatError(f"{path}: is not JSON ({error}); give a file made by bench --json") from error
     if not isinstance(result, dict) or result.get("format") != FORMAT:
         raise ModelFormatError(f"{path}: is not a benchmark result; give a file made by bench --json")
-    if result.get("format_version") != FORMAT_VERSION:
+    if result.get("format_version") not in READABLE_VERSIONS:
         raise ModelFormatError(
             f"{path}: has format version {result.get('format_version')}, this program reads "
-            f"{FORMAT_VERSION}; measure again with this version"
+            f"{' and '.join(map(str, READABLE_VERSIONS))}; measure again with this version"
         )
     return result
 
@@ -182,17 +184,16 @@ def _floor(measured: Measured, chosen: Repetition, read_gbps: float) -> dict[str
 
 def _passes(chosen: Repetition, so_far: dict[str, Any]) -> dict[str, Any]:
     """Encode and decode passes, and a whole live step, against bandwidth and integer peak."""
-    counters, count = _run_of(chosen).counters, so_far["stream_count"]
+    run, count = _run_of(chosen), so_far["stream_count"]
+    counters = run.counters
 
     def shared(tokens: float, name: str) -> tuple[float, float]:
         calls = counters[f"{name}_calls"]
         if not calls:
             return 0.0, 0.0
-        alike = (
-            so_far["stage_ms"] and not so_far["catch_up"]
-        )  # every pass serves one step: its median is known
-        mean_ms = 1e3 * counters[f"{name}_seconds"] / calls
-        return count * tokens / calls, so_far["stage_ms"][name]["p50"] if alike else mean_ms
+        if isinstance(run, LiveRun) and not so_far["catch_up"]:  # every pass serves one step: its median is known
+            return count * tokens / calls, measures.quantile(run.pass_ms[name], 0.5)
+        return count * tokens / calls, counters[f"{name}_ns"] / 1e6 / calls
 
     made = arithmetic.passes(
         so_far["bytes"],
@@ -278,11 +279,7 @@ def _file(run: FileRun, so_far: dict[str, Any]) -> dict[str, Any]:
             "block_s": BLOCK_SAMPLES / SAMPLE_RATE_HZ,
             **run.per_pass(),
             "ms_per_token": round(1000.0 * run.wall_s / tokens, 4) if tokens else None,
-            "stage_ms_per_token": {
-                name.removesuffix("_seconds"): round(1000.0 * value / tokens, 4)
-                for name, value in run.counters.items()
-                if name.endswith("_seconds") and tokens
-            },
+            "stage_ms_per_token": run.stage_ms_per_token(),
             # Above 1: passes over the weights were shared by several steps, which is what beats the floor.
             "floor_over_time": round(so_far["floor_ms"] * tokens / (1000.0 * run.wall_s), 4),
         },

@@ -38,7 +38,7 @@ class StreamGroup:
         """Counters of the first stream: its timers hold the whole of every pass it shared. Spectra are each stream's
         own work, so their times add up."""
         stats = [stream.stats() for stream in self.streams]
-        return {**stats[0], "mel_seconds": sum(values["mel_seconds"] for values in stats)}
+        return {**stats[0], "mel_ns": sum(values["mel_ns"] for values in stats)}
 
 
 @dataclass(frozen=True)
