@@ -105,9 +105,12 @@ def speak(live: Client, rounds_at_put: dict[int, int], count: int) -> Callable[[
 def warm(client: Client, tokens: int = 20) -> None:
     """Past the prompt: from here on each token of audio brings one generated token."""
     client.put(np.concatenate([token(index) for index in range(tokens)]))
-    deadline = threading.Event()
-    while client.lane.queued_samples or client.lane.busy:
-        deadline.wait(0.01)
+    lane, pause = client.lane, threading.Event()
+    while lane.heard_samples < tokens * TOKEN:  # an empty queue alone may mean that the pass still runs
+        pause.wait(0.01)
+    pause.wait(0.01)
+    while lane.busy or client.tokens < lane.generated_tokens:
+        pause.wait(0.01)
 
 
 @pytest.mark.parametrize("background", [False, True], ids=["utterance", "file"])
