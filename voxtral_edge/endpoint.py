@@ -33,7 +33,10 @@ class EndpointRule:
 
     def __post_init__(self) -> None:
         if self.silence_s < 0 or self.utterance_s < 0 or not self.silence_s + self.utterance_s > 0:
-            raise UsageError(f"{self}: seconds must not be negative, and not both 0")
+            raise UsageError(
+                f"an utterance's end with silence_s {self.silence_s:g} and utterance_s {self.utterance_s:g}: seconds "
+                "must not be negative, and not both 0"
+            )
 
 
 # Nobody has spoken; somebody has and stopped; somebody does not stop.

@@ -33,6 +33,7 @@ TOKEN_MS = 80
 VALID_DELAYS_MS = (*range(80, 1201, TOKEN_MS), 2400)
 DEFAULT_DELAY_MS = 480
 MOST_GAIN_DB = 60
+MOST_THREADS = 1024
 
 _SHORT_OF_MEMORY = (
     "not enough memory: close other programs, raise the limit (ulimit -v, container, service), export the package "
@@ -76,15 +77,17 @@ def load(
                  not. "": as the variable VOXTRAL_EDGE_AFFINITY says, else off. The calling thread is never
                  moved (native engine only)
 
-    UsageError: unknown name, engine, kv_cache or affinity, threads < 1. ModelFormatError: the folder holds no valid
-    package. DeviceError: not enough memory, or a missing CPU feature or package.
+    UsageError: unknown name, engine, kv_cache or affinity, threads not in 1 to 1024. ModelFormatError: the folder
+    holds no valid package. DeviceError: not enough memory, or a missing CPU feature or package.
     """
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r} is unknown; choose one of: {', '.join(ENGINES)}")
     if kv_cache not in KV_CACHES:
         raise UsageError(f"kv_cache {kv_cache!r} is unknown; choose one of: {', '.join(KV_CACHES)}")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise UsageError(f"threads is {threads!r}; pass a whole number from 1 up, or None")
+    if threads is not None and (
+        isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS
+    ):
+        raise UsageError(f"threads is {threads!r}; pass a whole number from 1 to {MOST_THREADS}, or None")
     defaults = _stream_defaults(break_pad_runs, gain)
     directory = find_package(name_or_dir)
     if engine == "native":

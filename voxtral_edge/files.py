@@ -1,7 +1,8 @@
-"""Text files that are written whole or not at all."""
+"""Text files that are written whole or not at all, without replacing anything but ordinary files."""
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -12,24 +13,51 @@ from voxtral_edge.errors import DeviceError
 def check_writable(path: Path) -> None:
     """DeviceError if `write_whole(path, …)` would fail: better now than after an hour of transcribing."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = _temporary_beside(path)
+        if _is_device(path):
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+            return
+        target = _target(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = _temporary_beside(target)
         os.close(handle)
         os.unlink(temporary)
     except OSError as error:
+        if error.errno == errno.ENXIO:  # a pipe whose reader is still to come
+            return
         raise _cannot_write(path, error) from error
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes `text` so that a reader, or a crash, sees the old file or the new one and never half of one."""
+    """Writes `text` so that a reader, or a crash, sees the old file or the new one and never half of one.
+
+    A link stays a link: the file it points to is written. Devices and pipes, /dev/stdout among them, are written to
+    directly; a new file in their place would take them from every other program.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, text)
+        if _is_device(path):
+            with open(path, "w", encoding="utf-8", newline="\n") as device:
+                device.write(text)
+            return
+        target = _target(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target, text)
     except OSError as error:
         raise _cannot_write(path, error) from error
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _is_device(path: Path) -> bool:
+    # /dev/stdout may be an ordinary file behind the link, which is still open elsewhere and must stay the same one.
+    special = path.exists() and not path.is_file() and not path.is_dir()
+    return special or path.parent in (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+
+
+def _target(path: Path) -> Path:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _replace(path: Path, text: str) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
     handle, temporary = _temporary_beside(path)
     try:

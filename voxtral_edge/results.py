@@ -29,8 +29,9 @@ class SegmentLimits:
     pause_seconds: float = SEGMENT_PAUSE_SECONDS
 
     def __post_init__(self) -> None:
-        if self.line_characters < 1 or self.lines < 1 or not self.seconds > 0 or not self.pause_seconds > 0:
-            raise UsageError(f"{self}: every limit must be above 0")
+        for name in ("line_characters", "lines", "seconds", "pause_seconds"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"a segment's {name} is {getattr(self, name)}; every limit must be above 0")
 
 
 SUBTITLE_LIMITS = SegmentLimits()

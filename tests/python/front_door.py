@@ -63,7 +63,7 @@ def start_python(*arguments: object, cwd: Path = ROOT, **options: Any) -> subpro
         cwd=cwd,
         env={**os.environ, "PYTHONUNBUFFERED": "", **options.pop("env", {})},
         stdin=options.pop("stdin", subprocess.DEVNULL),
-        stdout=subprocess.PIPE,
+        stdout=options.pop("stdout", subprocess.PIPE),
         stderr=subprocess.PIPE,
         **options,
     )

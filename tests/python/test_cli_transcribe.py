@@ -19,7 +19,6 @@ from front_door import ROOT, raw_pcm, run_cli, sample, sample_text, samples, sta
 from voxtral_edge.audio import read_audio
 from voxtral_edge.cli.main import COMMANDS, build_parser, main
 from voxtral_edge.cli.progress import LONG_AUDIO_SECONDS, Progress, minutes, progress_line
-from voxtral_edge.files import write_whole
 
 # --- text
 
@@ -145,19 +144,6 @@ def test_file_names_that_are_not_text(tmp_path: Path) -> None:
     assert code == 1 and "No such file" in err
 
 
-def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "a.txt"
-    write_whole(target, "first\n")
-    target.chmod(0o640)
-    write_whole(target, "sécond\n")
-    assert target.read_text(encoding="utf-8") == "sécond\n"
-    assert target.stat().st_mode & 0o777 == 0o640
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(target, "\ud800")
-    assert target.read_text(encoding="utf-8") == "sécond\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-
-
 # --- wrong use and bad input
 
 
@@ -170,6 +156,11 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
         (["samples/pin.ogg", "-m", "owner/name"], 2, "voxtral-edge export"),
         (["samples/pin.ogg", "-m", "checkpoints/tiny-en"], 1, "voxtral-edge export"),
         (["samples/pin.ogg", "--threads", "0"], 2, "threads"),
+        (["samples/pin.ogg", "--threads", "100000"], 2, "1 to 1024"),
+        (["samples/pin.ogg", "--max-line", "0"], 2, "line_characters is 0"),
+        (["samples/pin.ogg", "-o", "samples/pin.ogg"], 2, "would be overwritten"),
+        (["samples/pin.ogg", "--rttm", "samples/pin.ogg"], 2, "would be overwritten"),
+        (["samples/pin.ogg", "-o", "/dev/full"], 1, "No space left"),
         (["samples/pin.ogg", "--format", "srt", "--words"], 2, "srt has no place"),
         (["samples/pin.ogg", "samples/room.mp3", "--format", "vtt"], 2, "-o DIR"),
         (["samples/pin.ogg", "samples/room.mp3", "-o", "samples/samples.json"], 2, "folder"),

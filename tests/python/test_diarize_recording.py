@@ -140,5 +140,7 @@ def test_enrol_refuses(tmp_path: Path) -> None:
     code, _, err = run_cli("enrol", "-o", tmp_path / "v.json", "Anna")
     assert code != 0 and "write NAME=AUDIO" in err
     soundfile.write(tmp_path / "silence.wav", np.zeros(RATE_HZ * 5), RATE_HZ)
+    code, _, err = run_cli("enrol", "-o", "/dev/null", f"Anna={tmp_path / 'silence.wav'}")
+    assert code == 2 and "is no file" in err
     code, _, err = run_cli("enrol", "-o", tmp_path / "v.json", f"Anna={tmp_path / 'silence.wav'}")
     assert code != 0 and "0.0 s of speech found" in err and not (tmp_path / "v.json").exists()

@@ -64,6 +64,7 @@ def test_encrypted(certificate: tuple[Path, Path]) -> None:
         (["--upload-mib", "-1"], "--upload-mib"),
         (["--wyoming", "nonsense"], "HOST:PORT"),
         (["--wyoming", "127.0.0.1:99999"], "HOST:PORT"),
+        (["--port", "99999"], "--port"),
         (["--delay-ms", "481"], "481"),
         (["--host", "not.a.host.invalid", "--insecure"], "cannot listen"),
         (["--token-file", "missing"], "cannot be read"),

@@ -19,6 +19,7 @@ import checkpoints
 from voxtral_edge.cli import verify as command
 from voxtral_edge.engines.agreement import FLOAT_LIMIT, INTEGER_LIMIT, compare_traces, limit_for
 from voxtral_edge.engines.onnx_reader import read_graph
+from voxtral_edge.errors import UsageError
 from voxtral_edge.verify import FAILED, NOT_RUN, PASSED, VerifyReport, chirp, verify
 
 FILES = ["weights.bin", "encoder.onnx", "decoder.onnx", "tekken.json"]
@@ -252,6 +253,11 @@ def test_command_prints_one_line_per_check(package: Path, capsys: pytest.Capture
     assert run([str(package), "--no-engines"]) == 1
     out = capsys.readouterr().out
     assert "FAILED  tekken.json" in out and "1 of 8 checks failed" in out
+
+
+def test_command_without_a_folder_is_wrong_usage() -> None:
+    with pytest.raises(UsageError, match="neither a bundled model"):
+        run(["nowhere"])
 
 
 def test_command_as_json(package: Path, capsys: pytest.CaptureFixture[str]) -> None:

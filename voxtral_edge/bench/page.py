@@ -10,6 +10,7 @@ from typing import Any
 
 from voxtral_edge.bench import charts, markdown
 from voxtral_edge.bench.markdown import number
+from voxtral_edge.files import write_whole
 
 Result = Mapping[str, Any]
 # A backlog that grows by less than this many seconds per second counts as steady: over a minute it is less than
@@ -20,7 +21,7 @@ _STYLE = Path(__file__).with_name("page.css")
 
 def save(result: Result, path: str | Path) -> None:
     """Writes the page of a result document."""
-    Path(path).write_text(render(result), encoding="utf-8")
+    write_whole(Path(path), render(result))
 
 
 def render(result: Result) -> str:

@@ -20,6 +20,7 @@ from voxtral_edge.bench.live import LiveRun
 from voxtral_edge.bench.runner import Measured, Repetition, algorithmic_latency_ms, look_ahead_ms
 from voxtral_edge.bench.streams import StreamsRun
 from voxtral_edge.errors import ModelFormatError
+from voxtral_edge.files import write_whole
 
 FORMAT, FORMAT_VERSION = "voxtral-edge-bench", 3
 # Version 2 knew three stages instead of six: what is compared, it holds too.
@@ -81,7 +82,7 @@ def save(result: Mapping[str, Any], path: str | Path) -> None:
     """Writes a document as JSON, every list of numbers on one line."""
     text = json.dumps(result, indent=1, ensure_ascii=False)
     text = re.sub(r"\[[\s\d.,eE+-]+\]", lambda found: " ".join(found[0].split()), text)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    write_whole(Path(path), text + "\n")
 
 
 def read(path: str | Path) -> dict[str, Any]:

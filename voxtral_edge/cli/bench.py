@@ -16,10 +16,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from voxtral_edge.cli import model_options
 from voxtral_edge.engine import DEFAULT_DELAY_MS
+from voxtral_edge.files import check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +111,10 @@ def run(args: argparse.Namespace) -> int:
 
         return compare.main(args.files, args.force, args.fail_if_slower, args.compare_markdown)
     from voxtral_edge.bench import markdown, page, report, runner
+
+    for output in (args.json, args.html):
+        if output:
+            check_writable(Path(output))
 
     options = runner.BenchOptions(
         model=args.model,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from voxtral_edge.cli.main import EXIT_DONE
 from voxtral_edge.errors import UsageError
+from voxtral_edge.files import check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +35,11 @@ def run(args: argparse.Namespace) -> int:
     from voxtral_edge.diarize import OnnxEmbedder, Voiceprints
 
     pairs = [_pair(text) for text in args.recordings]
-    embedder = OnnxEmbedder()
     target = Path(args.output)
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{target}: is no file; voiceprints are added to a file of their own")
+    check_writable(target)
+    embedder = OnnxEmbedder()
     voiceprints = Voiceprints.load(target) if target.exists() else Voiceprints(embedder.name)
     if args.replace:
         for name in {name for name, _ in pairs}:

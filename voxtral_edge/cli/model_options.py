@@ -82,7 +82,10 @@ def add_step(to: argparse._ActionsContainer) -> None:
 
 
 def _gain(text: str) -> float | str:
-    return text if text == "auto" else float(text)
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of decibels nor auto") from None
 
 
 def cache_packed(args: argparse.Namespace) -> bool | str | None:

@@ -54,14 +54,27 @@ def plan_jobs(sources: Sequence[str], output: str | None, file_format: str, word
                 f"several {file_format} files cannot share standard output; give a folder: -o DIR"
             )
         return [Job(source, None) for source in sources]
+    files = output_files(sources, output, file_format)
+    return [Job(source, file) for source, file in zip(sources, files, strict=True)]
+
+
+def output_files(sources: Sequence[str], output: str, extension: str) -> list[Path]:
+    """The file for each input: `output` itself for a single one, else files of the inputs' names in that folder.
+
+    UsageError if two inputs share a file, or one of the inputs would be overwritten.
+    """
     target = Path(output)
     if len(sources) == 1 and not target.is_dir() and not output.endswith(("/", os.sep)):
-        return [Job(sources[0], target)]
-    if target.exists() and not target.is_dir():
-        raise UsageError(f"{output}: is a file; several transcripts need a folder: -o DIR")
-    return [
-        Job(source, path) for source, path in zip(sources, _names(sources, target, file_format), strict=True)
-    ]
+        files = [target]
+    elif target.exists() and not target.is_dir():
+        raise UsageError(f"{output}: is a file; several inputs need a folder")
+    else:
+        files = _names(sources, target, extension)
+    inputs = [source for source in sources if source != STDIN and os.path.exists(source)]
+    for file in files:
+        if file.is_file() and any(file.samefile(source) for source in inputs):
+            raise UsageError(f"{file}: is an input, and would be overwritten; choose another output")
+    return files
 
 
 class Sink:
@@ -179,11 +192,11 @@ class Sink:
                 ) from error
 
 
-def _names(sources: Sequence[str], folder: Path, file_format: str) -> list[Path]:
+def _names(sources: Sequence[str], folder: Path, extension: str) -> list[Path]:
     """`speech.wav` -> `speech.srt`; two inputs of one stem keep their whole names (`speech.wav.srt`)."""
     stems = ["stdin" if source == STDIN else Path(source).stem for source in sources]
     names = [
-        f"{stem if stems.count(stem) == 1 else Path(source).name}.{file_format}"
+        f"{stem if stems.count(stem) == 1 else Path(source).name}.{extension}"
         for source, stem in zip(sources, stems, strict=True)
     ]
     for name in names:

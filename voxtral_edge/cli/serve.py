@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     )
     options = ServiceOptions(
         host=args.host,
-        port=args.port,
+        port=_within(args.port, 0, 65535, "--port"),
         wyoming=wyoming,
         token=token,
         origins=tuple(args.allow_origin),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voxtral_edge.cli.outputs import Job
-from voxtral_edge.errors import UsageError
+from voxtral_edge.cli.outputs import Job, output_files
 from voxtral_edge.events import SpeakerEvent
-from voxtral_edge.files import write_whole
+from voxtral_edge.files import check_writable, write_whole
 
 if TYPE_CHECKING:
     from voxtral_edge.diarize import OnlineDiarizer, OnnxEmbedder, Voiceprints
@@ -24,8 +23,7 @@ class SpeakerOptions:
     speakers: str
     embedder: OnnxEmbedder
     voiceprints: Voiceprints | None
-    rttm: Path | None
-    into_folder: bool
+    rttm: Mapping[Job, Path]
 
     def diarizer(self) -> OnlineDiarizer:
         """A fresh diariser."""
@@ -35,13 +33,12 @@ class SpeakerOptions:
 
     def write_rttm(self, job: Job, turns: Sequence[SpeakerEvent]) -> None:
         """Writes the turns of a recording, if RTTM was asked for."""
-        if self.rttm is None:
+        if job not in self.rttm:
             return
         from voxtral_edge.diarize import Turn, to_rttm
 
-        stem = Path(job.label).stem
-        path = self.rttm / f"{stem}.rttm" if self.into_folder else self.rttm
-        write_whole(path, to_rttm([Turn(turn.start, turn.end, turn.speaker) for turn in turns], stem))
+        text = to_rttm([Turn(turn.start, turn.end, turn.speaker) for turn in turns], Path(job.label).stem)
+        write_whole(self.rttm[job], text)
 
 
 def add_arguments(parser: argparse.ArgumentParser, recordings: bool = True) -> None:
@@ -67,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser, recordings: bool = True) -> N
     )
 
 
-def read(args: argparse.Namespace, inputs: int = 1) -> SpeakerOptions | None:
+def read(args: argparse.Namespace, jobs: Sequence[Job] = ()) -> SpeakerOptions | None:
     """What the options ask for, or None for nothing. UsageError, DeviceError or ModelFormatError if it cannot be."""
     if args.speakers is None and args.known_speakers is None and args.rttm is None:
         return None
@@ -75,12 +72,16 @@ def read(args: argparse.Namespace, inputs: int = 1) -> SpeakerOptions | None:
 
     speakers = args.speakers or "auto"
     parse_speakers(speakers)
-    rttm = None if args.rttm is None else Path(args.rttm)
-    into_folder = rttm is not None and (inputs > 1 or rttm.is_dir() or args.rttm.endswith("/"))
-    if rttm is not None and into_folder and rttm.exists() and not rttm.is_dir():
-        raise UsageError(f"--rttm {rttm}: is a file; several recordings need a folder")
+    rttm = {} if args.rttm is None else dict(zip(jobs, _rttm_files(args.rttm, jobs), strict=True))
     voiceprints = None if args.known_speakers is None else Voiceprints.load(args.known_speakers)
     embedder = OnnxEmbedder()
     if voiceprints is not None:
         voiceprints.check(embedder.name)
-    return SpeakerOptions(speakers, embedder, voiceprints, rttm, into_folder)
+    return SpeakerOptions(speakers, embedder, voiceprints, rttm)
+
+
+def _rttm_files(option: str, jobs: Sequence[Job]) -> list[Path]:
+    files = output_files([job.source for job in jobs], option, "rttm")
+    for file in files:
+        check_writable(file)
+    return files

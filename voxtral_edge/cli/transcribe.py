@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     for job in jobs:
         if job.output is not None:
             check_writable(job.output)
-    telling = speaker_options.read(args, len(jobs))
+    telling = speaker_options.read(args, jobs)
     readable = [job for job in jobs if _opens(job, alone=len(jobs) == 1)]
     if not readable:
         return EXIT_ERROR

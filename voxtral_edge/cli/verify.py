@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from voxtral_edge.verify import FAILED, NOT_RUN, PASSED, Check, verify
 
@@ -13,7 +14,7 @@ MARKS = {PASSED: "ok", FAILED: "FAILED", NOT_RUN: "not run"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("directory", help="package folder (or the name of a bundled model)")
+    parser.add_argument("package", metavar="DIR|NAME", help="package folder or bundled model")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.add_argument(
         "--no-engines", action="store_true", help="do not load the engines (large packages, small machines)"
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the checks and print one line each; 0 when none failed, else 1."""
     report = verify(
-        _directory(args.directory), engines=not args.no_engines, on_check=None if args.json else _print
+        _directory(args.package), engines=not args.no_engines, on_check=None if args.json else _print
     )
     if args.json:
         print(json.dumps(report.to_dict(), indent=1))
@@ -40,7 +41,7 @@ def _print(check: Check) -> None:
 
 
 def _directory(name: str) -> str:
-    """A bundled model's folder for its name; anything else is taken as a path, and judged by the checks."""
+    """The folder to check. One without a usable manifest is judged by the checks; UsageError if there is none."""
     from voxtral_edge.package_folder import bundled_models, find_package
 
-    return str(find_package(name)) if name in bundled_models() else name
+    return name if Path(name).is_dir() and name not in bundled_models() else str(find_package(name))
