@@ -42,9 +42,7 @@ def made_up(step_ms: Any, **changes: Any) -> dict[str, Any]:
         **{f"{stage}_ms": list(values / 7) for stage in live.STAGES},
     }
     result["step_ms"] = measures.summary(values, full=True)
-    result["stage_ms"] = {
-        stage: measures.summary(values / 7) for stage in (*live.STAGES, "other")
-    }
+    result["stage_ms"] = {stage: measures.summary(values / 7) for stage in (*live.STAGES, "other")}
     result["runs"] = [{**result["runs"][0], "step_ms": measures.summary(values)}]
     result["interference"]["quiet"] = True
     return {**result, **changes}

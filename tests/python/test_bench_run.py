@@ -88,7 +88,9 @@ def test_figures_of_a_live_run_agree_with_each_other() -> None:
     assert result["algorithmic_latency_ms"] == 80 + 2.5 + 480
     stages = result["stage_ms"]
     assert list(stages) == ["mel", "conv", "encoder", "adapter", "decoder", "head", "other"]
-    assert sum(stage["mean"] for stage in stages.values()) == pytest.approx(result["step_ms"]["mean"], rel=0.01)
+    assert sum(stage["mean"] for stage in stages.values()) == pytest.approx(
+        result["step_ms"]["mean"], rel=0.01
+    )
     assert all(min(result["samples"][f"{name}_ms"]) > 0 for name in live.STAGES)
     peak = result["integer_peak"]
     assert peak["min"] <= result["integer_peak_gmacs"] == peak["median"] <= peak["max"]

@@ -125,7 +125,10 @@ def stages(result: Result) -> str:
     """Where the time of a step goes, above what reading its bytes alone would take."""
     measured = stage_means(result)
     rows: list[tuple[str, Parts]] = [
-        ("Measured, mean", [(_STAGE_NAMES.get(name, name), f"stage-{name}", value) for name, value in measured.items()])
+        (
+            "Measured, mean",
+            [(_STAGE_NAMES.get(name, name), f"stage-{name}", value) for name, value in measured.items()],
+        )
     ]
     if result["memory_bound"] is not False:
         floor = "Memory floor" if result["step_ms"] else "Memory floor if no pass were shared"

@@ -50,7 +50,6 @@ class FileRun:
             "tokens_per_encode_pass": round(encoded / encodes, 3) if encodes else None,
         }
 
-
     def stage_ms_per_token(self) -> dict[str, float]:
         """Time in each stage that the engine knows, per token of audio."""
         tokens = self.counters["encoded_tokens"]

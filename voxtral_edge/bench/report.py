@@ -192,7 +192,9 @@ def _passes(chosen: Repetition, so_far: dict[str, Any]) -> dict[str, Any]:
         calls = counters[f"{name}_calls"]
         if not calls:
             return 0.0, 0.0
-        if isinstance(run, LiveRun) and not so_far["catch_up"]:  # every pass serves one step: its median is known
+        if (
+            isinstance(run, LiveRun) and not so_far["catch_up"]
+        ):  # every pass serves one step: its median is known
             return count * tokens / calls, measures.quantile(run.pass_ms[name], 0.5)
         return count * tokens / calls, counters[f"{name}_ns"] / 1e6 / calls
 

@@ -30,7 +30,7 @@ from voxtral_edge.errors import UsageError, VoxtralEdgeError
 from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
 from voxtral_edge.package_folder import bundled_models, find_package, read_manifest
 from voxtral_edge.packed_cache import cache_files, cache_folder, default_folder
-from voxtral_edge.step_cost import ProductRates, StepCost, cost_of_full_model, cost_of_manifest
+from voxtral_edge.step_cost import DECODE_PASSES, ProductRates, StepCost, cost_of_full_model, cost_of_manifest
 
 PRECISIONS = ("int4", "int8")
 # Kernels reach 85 to 98 % of the read bandwidth at one row; attention, quantising and synchronising come on
@@ -50,6 +50,7 @@ class Prediction:
     start_ms, full_ms  reads and products, at the start of a stream and with full attention windows
     reads_ms           the reads alone, at the start
     products_ms        the int4 and int8 products alone
+    live_step_ms       the smallest --step-ms with which it keeps up live; None: with none
     """
 
     model: str
@@ -61,6 +62,7 @@ class Prediction:
     memory_bytes: int
     verdict: str
     live: bool
+    live_step_ms: int | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,11 +163,19 @@ def predict(
     reads = cost.floor_ms(read_gbps, False)
     needed = cost.weight_bytes + cost.kv_bytes + OTHER_MEMORY_BYTES
     step = cost.step_ms
-    live = False
-    if needed > total_memory_bytes:
+    fits = needed <= total_memory_bytes
+    keep_up = (
+        tokens
+        for tokens in DECODE_PASSES
+        if cost.predicted_ms(read_gbps, rates, True, tokens) * MARGIN <= step
+    )
+    live_tokens = next(keep_up, 0) if fits else 0
+    if not fits:
         verdict = f"does not fit: needs {_gb(needed)} of memory"
-    elif full * MARGIN <= step:
-        verdict, live = "keeps up live", True
+    elif live_tokens == 1:
+        verdict = "keeps up live"
+    elif live_tokens > 1:
+        verdict = f"keeps up live with --step-ms {live_tokens * step:.0f}"
     elif full <= step:
         verdict = "borderline: live only if kernels come close to these times"
     elif start <= step:
@@ -174,7 +184,19 @@ def predict(
         verdict = f"not live: at best {start / step:.1f}x slower than speech; recordings work"
     if start > CORES_FROM * reads:
         verdict += "; the cores are the limit, not the memory"
-    return Prediction(model, cost, start, full, reads, cost.compute_ms(rates), needed, verdict, live)
+    live_step_ms = round(live_tokens * step) if live_tokens else None
+    return Prediction(
+        model,
+        cost,
+        start,
+        full,
+        reads,
+        cost.compute_ms(rates),
+        needed,
+        verdict,
+        live_tokens == 1,
+        live_step_ms,
+    )
 
 
 def _packed_cache() -> dict[str, Any]:
@@ -268,6 +290,7 @@ def _prediction_lines(
         f"  start: fresh stream; full: attention window full, after {_minutes(cost.window_seconds)}.",
         "  both: each part of the model takes the longer of its reads and its products.",
         f'  A floor, not a measurement: "keeps up live" wants it under {cost.step_ms / MARGIN:.0f} ms.',
+        "  --step-ms of listen and serve: larger live steps share passes, and text comes as much later.",
     ]
     return lines
 
@@ -284,6 +307,7 @@ def _as_dict(item: Prediction) -> dict[str, Any]:
         "step_ms_full": round(item.full_ms, 3),
         "memory_bytes": item.memory_bytes,
         "live": item.live,
+        "live_step_ms": item.live_step_ms,
         "verdict": item.verdict,
     }
 
