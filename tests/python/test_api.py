@@ -66,9 +66,9 @@ def test_an_error_while_reporting_progress_stops_the_load() -> None:
         ({"name_or_dir": Path(__file__)}, ve.UsageError, "is a file"),
         ({"engine": "cuda"}, ve.UsageError, "native, onnxruntime"),
         ({"kv_cache": "int2"}, ve.UsageError, "auto, f32, f16, int8"),
-        ({"threads": 0}, ve.UsageError, "from 1 up"),
-        ({"threads": 2.5}, ve.UsageError, "from 1 up"),
-        ({"threads": True}, ve.UsageError, "from 1 up"),
+        ({"threads": 0}, ve.UsageError, "from 1 to 1024"),
+        ({"threads": 2.5}, ve.UsageError, "from 1 to 1024"),
+        ({"threads": True}, ve.UsageError, "from 1 to 1024"),
     ],
 )
 def test_wrong_arguments_are_refused_with_advice(arguments, error, hint: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from front_door import ROOT, raw_pcm, run_cli, sample, sample_text, samples, start_cli
+from front_door import ROOT, raw_pcm, run_cli, sample, sample_text, samples, start_cli, start_python
 
 from voxtral_edge.audio import read_audio
 from voxtral_edge.cli.main import COMMANDS, build_parser, main
@@ -245,6 +245,11 @@ def test_help_names_exactly_the_commands_that_exist() -> None:
     code, out, err = run_cli()
     assert (code, out) == (2, "") and "usage:" in err
     assert run_cli("frobnicate")[0] == 2
+
+
+def test_the_module_is_the_command() -> None:
+    process = start_python("-m", "voxtral_edge", "transcribe", sample("pin.ogg"))
+    assert process.communicate(timeout=60) == (b"nine six four zero\n", b"") and process.returncode == 0
 
 
 def test_version(capsys) -> None:
