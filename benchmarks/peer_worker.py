@@ -63,7 +63,7 @@ class VoxtralEdge:
     def transcribe(self, pcm: np.ndarray) -> None:
         with self._new_stream() as stream:
             for begin in range(0, len(pcm), 16 * STEP_SAMPLES):
-                stream.feed(pcm[begin : begin + 16 * STEP_SAMPLES])
+                stream.feed(pcm[begin : begin + 16 * STEP_SAMPLES], more=True)
             stream.finish()
 
 

@@ -288,7 +288,7 @@ def _transcribe_blocks(
 
     for block in blocks:
         samples += len(block)
-        take(stream.feed(block))
+        take(stream.feed(block, more=True))
     take(stream.finish())
     return builder.build(stream, samples / SAMPLE_RATE_HZ, warnings)
 

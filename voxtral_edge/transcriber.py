@@ -155,7 +155,7 @@ class Transcriber:
         captions, text, number = SegmentBuilder(limits), " ", 0
         with self.engine.stream(delay_ms, hotwords) as stream:
             for block in source.blocks_and_end():
-                events = stream.finish() if block is None else stream.feed(block)
+                events = stream.finish() if block is None else stream.feed(block, more=True)
                 text += "".join(event.text for event in events if isinstance(event, TextEvent))
                 complete = captions.take(events)
                 if block is None:

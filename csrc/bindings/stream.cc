@@ -148,10 +148,11 @@ std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_token
 
 StreamAction action_named(const std::string& name) {
   if (name == "feed") return StreamAction::feed;
+  if (name == "feed_more") return StreamAction::feed_more;
   if (name == "flush") return StreamAction::flush;
   if (name == "finish") return StreamAction::finish;
   if (name == "resume") return StreamAction::resume;
-  throw Error(ErrorCode::usage, "action: \"" + name + "\" is not one of feed, flush, finish, resume");
+  throw Error(ErrorCode::usage, "action: \"" + name + "\" is not one of feed, feed_more, flush, finish, resume");
 }
 
 // [(stream, pcm or None, action), ...] -> one list of events per item, in order.
@@ -205,11 +206,12 @@ void bind_stream(py::module_& module) {
            py::keep_alive<1, 2>())
       .def(
           "feed",
-          [](Stream& stream, const py::array& pcm) {
+          [](Stream& stream, const py::array& pcm, bool more) {
             const std::vector<float> samples = to_samples(pcm);
-            return without_gil([&](Events& events) { stream.feed(samples, events); });
+            return without_gil(
+                [&](Events& events) { more ? stream.feed_more(samples, events) : stream.feed(samples, events); });
           },
-          py::arg("pcm"))
+          py::arg("pcm"), py::arg("more") = false)
       .def("flush", [](Stream& stream) { return without_gil([&](Events& events) { stream.flush(events); }); })
       .def("finish", [](Stream& stream) { return without_gil([&](Events& events) { stream.finish(events); }); })
       .def("reset", &Stream::reset, py::call_guard<py::gil_scoped_release>())
@@ -222,7 +224,8 @@ void bind_stream(py::module_& module) {
   module.def(
       "run_streams", &run_group, py::arg("items"), py::arg("max_rounds") = py::none(),
       py::arg("max_tokens") = py::none(),
-      "Runs [(stream, pcm or None, \"feed\" | \"flush\" | \"finish\" | \"resume\"), ...] of one engine in shared "
+      "Runs [(stream, pcm or None, \"feed\" | \"feed_more\" | \"flush\" | \"finish\" | \"resume\"), ...] of one engine "
+      "in shared "
       "passes "
       "over the weights; returns one list of events per item. With bounds (rounds of one encode and one decode pass; "
       "tokens of one stream in one pass), streams that are `busy` afterwards must be resumed in a later call.");

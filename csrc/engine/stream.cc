@@ -130,8 +130,9 @@ void Stream::begin(StreamAction action, std::span<const float> samples) {
   if (action == StreamAction::resume) return;
   action_ = action;
   busy_ = true;
-  input_ = action == StreamAction::feed ? samples : std::span<const float>{};
-  if (action == StreamAction::feed) return;
+  const bool brings_samples = action == StreamAction::feed || action == StreamAction::feed_more;
+  input_ = brings_samples ? samples : std::span<const float>{};
+  if (brings_samples) return;
   if (action == StreamAction::flush && unflushed_samples_ == 0) return;
   silence_samples_ = padding_after_audio();
   const std::uint64_t token_samples = config().audio.samples_per_token;
@@ -148,7 +149,7 @@ void Stream::begin(StreamAction action, std::span<const float> samples) {
 
 void Stream::pause(Events& events) {
   fill_mel();
-  if (pending_tokens_ == 0 && complete_tokens() == 0) {
+  if (pending_tokens_ < least_decode() && complete_tokens() < least_encode()) {
     end(events);
   } else if (input_.data() + input_.size() != kept_input_.data() + kept_input_.size()) {
     kept_input_.assign(input_.begin(), input_.end());  // the caller's samples end with its call
@@ -215,10 +216,10 @@ std::size_t Stream::complete_tokens() const {
 }
 
 bool Stream::next_encode(EncodeRequest& request, std::size_t most_tokens) {
-  if (pending_tokens_ > max_drafts_) return false;  // enough for the next decode passes
+  if (!wants_audio()) return false;
   fill_mel();
   encoding_tokens_ = std::min(complete_tokens(), most_tokens);
-  if (encoding_tokens_ == 0) return false;
+  if (encoding_tokens_ < std::min(least_encode(), most_tokens)) return false;
   request = {state_.get(), mel_.data(), encoding_tokens_, &embeddings_[pending_tokens_ * config().decoder.width],
              options_.trace ? encoder_frames_.data() : nullptr};
   return true;
@@ -234,7 +235,7 @@ void Stream::encoded(std::uint64_t took_ns, const EncodeTimes& times) {
   }
   if (max_drafts_ > 0) drafter_.hear(&embeddings_[pending_tokens_ * c.decoder.width], encoding_tokens_);
   drop_encoded_mel();
-  pending_tokens_ += encoding_tokens_;
+  if (!stopped_) pending_tokens_ += encoding_tokens_;
   stats_.encode_ns += took_ns;
   stats_.encode_times += times;
   ++stats_.encode_calls;
@@ -253,8 +254,7 @@ void Stream::drop_encoded_mel() {
 // Prompt positions (BOS, then pads) go through together; from the last one on, each token feeds the next (spec 6), and
 // where audio is ahead, guesses of the next tokens go through with it.
 bool Stream::next_decode(DecodeRequest& request, std::size_t most_tokens) {
-  if (stopped_) pending_tokens_ = 0;
-  if (pending_tokens_ == 0) return false;
+  if (pending_tokens_ < least_decode()) return false;
   const std::size_t most = std::min(pending_tokens_, most_tokens);
   const std::uint64_t prompt_left = next_position_ < prompt_tokens_ ? prompt_tokens_ - next_position_ : 0;
   if (prompt_left > 0) {
@@ -299,7 +299,7 @@ void Stream::decoded(std::uint64_t took_ns, const DecodeTimes& times, Events& ev
   }
   next_position_ += kept;
   if (kept < decoding_positions_) engine_->rewind(*state_, decoding_positions_ - kept);
-  pending_tokens_ -= kept;
+  pending_tokens_ = stopped_ ? 0 : pending_tokens_ - kept;
   const auto width = static_cast<std::ptrdiff_t>(config().decoder.width);
   std::copy(embeddings_.begin() + static_cast<std::ptrdiff_t>(kept) * width,
             embeddings_.begin() + static_cast<std::ptrdiff_t>(kept + pending_tokens_) * width, embeddings_.begin());

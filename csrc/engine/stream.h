@@ -65,10 +65,11 @@ struct StreamStats {
 };
 
 enum class StreamAction {
-  feed,    // append samples and run every token that became complete
-  flush,   // bring out the words behind the delay by inserting silence; the stream goes on, its time line stays true
-  finish,  // right padding, the last tokens, the last word, and one final event; exactly once until reset()
-  resume,  // go on with the action that a bounded run_streams left unfinished
+  feed,       // append samples and run every token that became complete
+  feed_more,  // the same where more follows at once: the last tokens may wait for it, so that passes are full ones
+  flush,      // bring out the words behind the delay by inserting silence; the stream goes on, its time line stays true
+  finish,     // right padding, the last tokens, the last word, and one final event; exactly once until reset()
+  resume,     // go on with the action that a bounded run_streams left unfinished
 };
 
 // Streaming equals offline: any chunking of the same samples gives the same tokens, because the grid is fixed, every
@@ -81,6 +82,7 @@ class Stream {
 
   // 16 kHz mono samples in [-1, 1]. Events are appended to `events`. Error(usage) after finish().
   void feed(std::span<const float> samples, Events& events) { run(StreamAction::feed, samples, events); }
+  void feed_more(std::span<const float> samples, Events& events) { run(StreamAction::feed_more, samples, events); }
   void flush(Events& events) { run(StreamAction::flush, {}, events); }
   void finish(Events& events) { run(StreamAction::finish, {}, events); }
   // Back to an empty stream with the same options.
@@ -102,6 +104,8 @@ class Stream {
   // takes its result.
   void begin(StreamAction action, std::span<const float> samples);
   bool next_encode(EncodeRequest& request, std::size_t most_tokens);
+  // Too little is encoded for a full decode pass.
+  bool wants_audio() const { return pending_tokens_ <= max_drafts_; }
   void encoded(std::uint64_t took_ns, const EncodeTimes& times);
   bool next_decode(DecodeRequest& request, std::size_t most_tokens);
   void decoded(std::uint64_t took_ns, const DecodeTimes& times, Events& events);
@@ -116,6 +120,9 @@ class Stream {
   bool refill();
   void fill_mel();
   std::size_t complete_tokens() const;
+  // What a pass must find waiting to be run at all.
+  std::size_t least_encode() const { return action_ == StreamAction::feed_more ? batch_tokens_ : 1; }
+  std::size_t least_decode() const { return action_ == StreamAction::feed_more ? max_drafts_ + 1 : 1; }
   bool may_want_logits() const { return options_.trace || biaser_ || pad_run_; }
   bool wants_logits(std::size_t results) const {
     return options_.trace || biaser_ || (pad_run_ && pad_run_->wants_logits(results));

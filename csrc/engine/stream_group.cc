@@ -1,5 +1,6 @@
 #include "engine/stream_group.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -106,12 +107,11 @@ void run_streams(std::span<const StreamWork> work, const RunBounds& bounds) {
   for (const StreamWork& item : work) item.stream->begin(item.action, item.samples);
   try {
     for (std::size_t round = 0; round < bounds.rounds; ++round) {
-      // What a call brings joins the first round, whatever other streams have left over. After that, everything that
-      // is encoded is decoded before more is: streams that were fed alike encode together again.
-      const bool encoded = round == 0 && lists.encode(engine, work, bounds.tokens);
-      if (lists.decode(engine, work, bounds.tokens)) continue;
-      if (!encoded && !lists.encode(engine, work, bounds.tokens)) break;
-      lists.decode(engine, work, bounds.tokens);
+      // What a call brings joins the first round, whatever other streams have left over. After that, more is encoded
+      // once nobody has enough for a full decode pass: streams that were fed alike encode together again.
+      const bool hungry = std::all_of(work.begin(), work.end(), [](const auto& w) { return w.stream->wants_audio(); });
+      const bool encoded = (round == 0 || hungry) && lists.encode(engine, work, bounds.tokens);
+      if (!lists.decode(engine, work, bounds.tokens) && !encoded) break;
     }
   } catch (...) {
     for (const StreamWork& item : work) item.stream->abandon();

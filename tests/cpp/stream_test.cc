@@ -126,6 +126,34 @@ TEST("drafts cost passes or save them, never a token") {
   }
 }
 
+TEST("audio that more follows waits for full passes, and nothing is lost or late at the end") {
+  const std::vector<float> audio = check::synthetic_audio(300 * 1280, 1);
+  const auto token = [](std::uint64_t g) { return g % 7 == 3 ? mark() : g % 7 == 4 ? piece_token(0) : pad(); };
+  for (const std::size_t drafts : {0, 3, 7, 20}) {
+    for (const std::size_t piece : {500, 16 * 1280, 50000}) {
+      StreamOptions options = options_of(3, 16);
+      options.max_drafts = drafts;
+      Scripted s(token, options);
+      const std::uint64_t prompt_encodes = s.stream.stats().encode_calls;
+      Events events;
+      for (std::size_t done = 0; done < audio.size(); done += piece) {
+        s.stream.feed_more({audio.data() + done, std::min(piece, audio.size() - done)}, events);
+        CHECK(!s.stream.busy());
+        const StreamStats& stats = s.stream.stats();
+        const std::uint64_t fed = (done + piece) / 1280;
+        CHECK(stats.generated_tokens + 16 + 3 + drafts + 1 >= std::min<std::uint64_t>(fed, 300));
+      }
+      CHECK(s.stream.stats().encode_calls - prompt_encodes <= 300 / 16);  // no pass was smaller than it could be
+      s.stream.feed({}, events);
+      CHECK_EQ(s.engine->encoded_tokens, s.stream.config().audio.left_pad_tokens + 299);  // 40 samples look ahead
+      CHECK_EQ(s.engine->decoded_positions, s.engine->encoded_tokens);
+      s.stream.finish(events);
+      CHECK_EQ(s.stream.token_ids().size(), 311u);
+      for (std::size_t g = 0; g < 311; ++g) CHECK_EQ(s.stream.token_ids()[g], token(g));
+    }
+  }
+}
+
 TEST("a predictable text is drafted: fewer passes, the same requests to the model") {
   for (const std::size_t drafts : {0, 3, 8}) {
     StreamOptions options = options_of(3, 16);

@@ -27,7 +27,9 @@ def pcm() -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def run(pcm: NDArray[np.float32], delay_tokens: int, drafts: int, piece: int) -> tuple[list[int], dict]:
+def run(
+    pcm: NDArray[np.float32], delay_tokens: int, drafts: int, piece: int, more: bool = False
+) -> tuple[list[int], dict]:
     stream = _core.Stream(
         _core.NativeEngine(str(PACKAGE), 2),
         delay_tokens=delay_tokens,
@@ -35,7 +37,7 @@ def run(pcm: NDArray[np.float32], delay_tokens: int, drafts: int, piece: int) ->
         start_token_position=0,
     )
     for begin in range(0, len(pcm), piece):
-        stream.feed(pcm[begin : begin + piece])
+        stream.feed(pcm[begin : begin + piece], more)
     stream.finish()
     return list(stream.token_ids), stream.stats()
 
@@ -46,8 +48,9 @@ def test_drafts_change_no_token(pcm: NDArray[np.float32], delay_tokens: int) -> 
     assert len(plain) > 2500
     assert stats["decode_calls"] >= len(plain)
     for drafts, piece in ((1, len(pcm)), (7, len(pcm)), (7, 16000), (20, 100_000)):
-        ids, _ = run(pcm, delay_tokens, drafts, piece)
-        assert ids == plain, (drafts, piece)
+        for more in (False, True):
+            ids, _ = run(pcm, delay_tokens, drafts, piece, more)
+            assert ids == plain, (drafts, piece, more)
 
 
 def test_a_reset_stream_drafts_like_a_new_one(pcm: NDArray[np.float32]) -> None:

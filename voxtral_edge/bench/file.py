@@ -68,7 +68,7 @@ def run_file(
         if probe is not None and len(block_ms) % _PROBE_BLOCKS == 0:
             probe()
         block_begun = time.perf_counter()
-        stream.feed(recording[position : position + BLOCK_SAMPLES])
+        stream.feed(recording[position : position + BLOCK_SAMPLES], more=True)
         block_ms.append((time.perf_counter() - block_begun) * 1e3)
     block_begun = time.perf_counter()
     stream.finish()

@@ -150,7 +150,7 @@ def _transcribe(
         try:
             for block in interruptible.blocks(blocks):
                 samples += len(block)
-                take(stream.feed(block))
+                take(stream.feed(block, more=isinstance(source, AudioFile)))
                 progress.update(samples / SAMPLE_RATE_HZ)
             # An interrupted microphone was meant to end here: say the last words. An interrupted file was
             # not.
