@@ -1,7 +1,7 @@
 # Cross-compiles for 64-bit Arm Linux and runs the tests under qemu's user mode:
 #   cmake -S csrc/kernels -B build/aarch64 -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake -DBUILD_TESTING=ON
 # Debian packages: g++-aarch64-linux-gnu qemu-user-static. QEMU_CPU picks the core at run time: cortex-a76 (Raspberry
-# Pi 5, dot product, the default here) or cortex-a72 (Raspberry Pi 4, without).
+# Pi 5, dot product, the default here), cortex-a72 (Raspberry Pi 4, without) or max (matrix products, too).
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)

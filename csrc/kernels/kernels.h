@@ -76,7 +76,7 @@ struct LogitStats {
 };
 
 struct Kernels {
-  const char* name;  // "scalar", "avx2", "avx512vnni", "neon_dotprod", ...
+  const char* name;  // "scalar", "avx2", "avx512vnni", "neon_dotprod", "neon_i8mm", ...
   const char* description;
 
   // x [rows][x_stride] float, `columns` used -> out (rows of out, padding cleared). value = round to nearest even of

@@ -30,6 +30,11 @@ namespace neon_dotprod {
 extern const Kernels table;
 }
 #endif
+#ifdef VOXTRAL_EDGE_WITH_NEON_I8MM
+namespace neon_i8mm {
+extern const Kernels table;
+}
+#endif
 
 namespace {
 
@@ -51,6 +56,9 @@ const Entry kEntries[] = {
 #endif
 #ifdef VOXTRAL_EDGE_WITH_AVX2
     {&avx2::table, [](const CpuFeatures& f) { return f.avx2 && f.fma && f.f16c; }},
+#endif
+#ifdef VOXTRAL_EDGE_WITH_NEON_I8MM
+    {&neon_i8mm::table, [](const CpuFeatures& f) { return f.neon && f.dotprod && f.i8mm; }},
 #endif
 #ifdef VOXTRAL_EDGE_WITH_NEON_DOTPROD
     {&neon_dotprod::table, [](const CpuFeatures& f) { return f.neon && f.dotprod; }},

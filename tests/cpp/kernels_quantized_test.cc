@@ -1,5 +1,6 @@
 // quantize_rows, matmul_q4, matmul_q8: bit-exact against scalar, scalar against a plain double product, and
 // independence of the number of rows and the range of groups.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -164,6 +165,31 @@ TEST("q4 and q8 are bit-exact against scalar for random shapes, rows and group r
   }
 }
 
+TEST("q4 and q8 are bit-exact for every number of rows, across chunks of columns") {
+  Random random(15);
+  const std::size_t most = 33;
+  for (const WeightType type : {WeightType::q4, WeightType::q8})
+    for (const std::size_t columns : {63, 512, 577, 1057}) {  // kernels take 512 columns at a time
+      const std::size_t outputs = 41;
+      const PackedMatrix packed = pack(type, random_matrix(type, outputs, columns, random));
+      const std::size_t stride = packed.padded_rows() + 1;
+      const std::vector<float> x = awkward_rows(most, columns, random), bias = random.normals(packed.padded_rows());
+      QuantizedBuffer q(most, packed.padded_columns());
+      scalar_kernels().quantize_rows(x.data(), most, columns, columns, q.rows());
+      std::vector<float> expected(most * stride, 77.0f);
+      product(scalar_kernels(), type)(packed.data(), q.rows(), most, 0, packed.groups(), bias.data(), expected.data(),
+                                      stride);
+      for (const Kernels* kernels : vector_kernels())
+        for (std::size_t rows = 1; rows <= most; rows++) {
+          std::vector<float> got(most * stride, 77.0f);
+          product(*kernels, type)(packed.data(), q.rows(), rows, 0, packed.groups(), bias.data(), got.data(), stride);
+          CHECK(same_bits(got.data(), expected.data(), rows * stride));
+          CHECK(std::all_of(got.begin() + static_cast<std::ptrdiff_t>(rows * stride), got.end(),
+                            [](float v) { return v == 77.0f; }));
+        }
+    }
+}
+
 TEST("largest possible sums do not saturate") {
   for (const WeightType type : {WeightType::q4, WeightType::q8})
     for (const std::uint8_t byte : {0x00, 0x0f, 0xf0, 0xff, 0x01, 0x7f, 0x80})
@@ -172,16 +198,18 @@ TEST("largest possible sums do not saturate") {
         SourceMatrix source{16, columns, {}, std::vector<std::uint16_t>(32, half_from_float(1.0f)), {}};
         source.bytes.assign(16 * columns / (type == WeightType::q4 ? 2 : 1), byte);
         const PackedMatrix packed = pack(type, source);
-        const std::vector<float> x(columns, 127.0f * sign);
-        QuantizedBuffer q(1, columns);
-        scalar_kernels().quantize_rows(x.data(), 1, columns, columns, q.rows());
+        const std::size_t rows = 2;
+        const std::vector<float> x(rows * columns, 127.0f * sign);
+        QuantizedBuffer q(rows, columns);
+        scalar_kernels().quantize_rows(x.data(), rows, columns, columns, q.rows());
         const int even = type == WeightType::q4 ? (byte & 15) - 8 : byte - 128;
         const int odd = type == WeightType::q4 ? (byte >> 4) - 8 : byte - 128;
-        for (const Kernels* kernels : available_kernels()) {
-          std::vector<float> y(16);
-          product(*kernels, type)(packed.data(), q.rows(), 1, 0, 1, nullptr, y.data(), 16);
-          for (const float v : y) CHECK_EQ(v, 127.0f * sign * 32.0f * static_cast<float>(even + odd));
-        }
+        for (const Kernels* kernels : available_kernels())
+          for (std::size_t count = 1; count <= rows; count++) {
+            std::vector<float> y(16 * count);
+            product(*kernels, type)(packed.data(), q.rows(), count, 0, 1, nullptr, y.data(), 16);
+            for (const float v : y) CHECK_EQ(v, 127.0f * sign * 32.0f * static_cast<float>(even + odd));
+          }
       }
 }
 

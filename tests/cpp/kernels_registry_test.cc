@@ -31,6 +31,7 @@ TEST("available kernels are compiled and match the features of this CPU") {
   CHECK_EQ(available.count("avxvnni") == 1, f.avx2 && f.fma && f.f16c && f.avx_vnni);
   CHECK_EQ(available.count("avx512vnni") == 1, f.avx512vnni && f.avx512bw && f.avx512dq && f.avx512vl);
   CHECK_EQ(available.count("neon_dotprod") == 1, f.dotprod);
+  CHECK_EQ(available.count("neon_i8mm") == 1, compiled.count("neon_i8mm") == 1 && f.dotprod && f.i8mm);
   std::string listed = "  features:";
   for (const std::string& name : f.names()) listed += " " + name;
   std::printf("%s\n  kernels:", listed.c_str());

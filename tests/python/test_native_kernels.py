@@ -22,7 +22,7 @@ from voxtral_edge.errors import DeviceError
 
 AVAILABLE = _core.kernels_available()
 VECTORS = [name for name in AVAILABLE if name != "scalar"]
-EVERYWHERE = ("scalar", "avx2", "avx512vnni", "neon_dotprod")
+EVERYWHERE = ("scalar", "avx2", "avx512vnni", "neon_dotprod", "neon_i8mm")
 
 
 @cache

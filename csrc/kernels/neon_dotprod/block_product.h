@@ -2,7 +2,7 @@
 // its four activations from a lane, so they need no broadcast. With one or two activation rows the sums of all 16
 // weight rows stay in registers; with more, a pass works off four weight rows, which leaves one float sum, one block
 // sum and 16 activations per row. (All weight rows at once spilled from three rows on: 295 cycles per tile and 4 rows
-// on a Neoverse N1 by llvm-mca, now 233.)
+// on a Neoverse N1 by llvm-mca, now 216.)
 #pragma once
 
 #include <arm_neon.h>
@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
+#include "kernels/neon_dotprod/block_sums.h"
 #include "kernels/shared/block_product.h"
 #include "kernels/shared/compiler.h"
 
@@ -39,7 +40,7 @@ VOXTRAL_EDGE_INLINE inline void add_scaled(const int32x4_t* dots, const std::uin
                                            std::size_t b, float32x4_t* sums, std::size_t stride) {
   const float32x4_t weight_scale = vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(scales)));
   for (std::size_t m = 0; m < M; m++)
-    sums[m * stride] = vfmaq_f32(sums[m * stride], vcvtq_f32_s32(dots[m]), vmulq_n_f32(weight_scale, x.scale(m, b)));
+    sums[m * stride] = vfmaq_f32(sums[m * stride], float_of_sums(dots[m]), vmulq_n_f32(weight_scale, x.scale(m, b)));
 }
 
 // What both products have in common (shared/block_product.h).
@@ -47,9 +48,6 @@ struct NeonProduct {
   using Activations = shared::Activations<NeonProduct>;
   using Vector = float32x4_t;
   static constexpr std::size_t kVectors = 4;
-  // Of 32 registers 21 for the rows, 4 weight vectors, scales, nibble mask. Cycles per tile and row on a Neoverse N1 by
-  // llvm-mca: q4 58.1 with 4 rows, 54.7 with 6, 54.9 with 7, 59.0 with 8; q8 62.6, 61.0, 60.3, 62.5.
-  static constexpr std::size_t kMostRows = 7;
   // 150 ns of memory latency at 10 GB/s per core are 1.5 KiB; arithmetic between the lines asks for more.
   static constexpr std::size_t kPrefetchAhead = 4608;
 
