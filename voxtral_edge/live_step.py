@@ -23,3 +23,9 @@ def step_tokens(step_ms: int) -> int:
             f"of {TOKEN_MS}"
         )
     return tokens
+
+
+def round_tokens(streams: int, least_waiting: int, at_least: int = 1) -> int:
+    """Tokens of each stream that one round of `streams` active ones takes: late streams share the rows of a batch, and
+    take no more than the one that is least behind has waiting, because each row of another makes its step longer."""
+    return max(at_least, min(MOST_STEP_TOKENS // streams, least_waiting))

@@ -33,6 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "two runs": {"runs": 2, "seconds": 1.0},
     "onnxruntime": {"engine": "onnxruntime", "seconds": 1.0},
     "streams": {"mode": "streams", "streams": 2, "seconds": 1.0},
+    "streams on the clock": {"mode": "paced streams", "streams": 2, "seconds": 1.0, "warmup_s": 0.2},
     "replayed tokens": {"replay": "tiny-en", "mode": "file", "audio": str(sample("zero-to-nine.wav"))},
     "a recording": {"audio": str(sample("pin.ogg")), "seconds": 1.0},
 }
@@ -56,7 +57,8 @@ def test_the_documentation_defines_what_the_schema_names() -> None:
     known = {"ci95", *properties, *properties["file"]["anyOf"][1]["properties"]}
     for name in ("load", "bandwidth"):
         known |= {f"{name}.{key}" for key in properties[name]["properties"]}
-    known |= {f"streams.{key}" for key in properties["streams"]["anyOf"][1]["properties"]}
+    for name in ("streams", "paced_streams"):
+        known |= {f"{name}.{key}" for key in properties[name]["anyOf"][1]["properties"]}
     known |= {f"passes.{key}" for key in SCHEMA["$defs"]["pass"]["properties"]}
     assert len(names) > 20 and names <= known, names - known
 

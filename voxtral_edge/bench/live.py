@@ -161,7 +161,7 @@ def run_live(
             probe()
         free_ns = time.perf_counter_ns()
         if paced:
-            _wait_until(started + (done + 1) * step_ns)
+            wait_until(started + (done + 1) * step_ns)
             end = warmup_steps if done < warmup_steps else total
             arrived = (time.perf_counter_ns() - started) // step_ns - done
             if catch_up and arrived > 1:
@@ -200,7 +200,7 @@ def live_run(
     )
 
 
-def _wait_until(moment_ns: int) -> None:
+def wait_until(moment_ns: int) -> None:
     """Sleeps to within a millisecond, then polls: sleeping alone wakes up to 0.1 ms late."""
     while (left := moment_ns - time.perf_counter_ns()) > 0:
         time.sleep(max(0.0, (left - 1_000_000) / 1e9) if left > 2_000_000 else 0)

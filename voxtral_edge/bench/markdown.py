@@ -68,6 +68,8 @@ def mode_name(result: Mapping[str, Any]) -> str:
     """How the measurement was fed, in a word or three."""
     if result["mode"] == "streams":
         return f"{result['stream_count']} streams together"
+    if result["mode"] == "paced streams":
+        return f"{result['stream_count']} streams on the clock"
     return str(result["mode"]) + (", catching up" if result["catch_up"] else "")
 
 
@@ -195,7 +197,11 @@ def _step_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     low, high = step["ci95"]["p99"]
     return [
         *([("Streams", streams_line(result))] if result["streams"] else []),
-        ("Step ms", "   ".join(f"{name} {number(step[name])}" for name in names)),
+        *([("Streams", paced_streams_line(result))] if result["paced_streams"] else []),
+        (
+            "Latency ms" if result["paced_streams"] else "Step ms",
+            "   ".join(f"{name} {number(step[name])}" for name in names),
+        ),
         (
             "",
             f"p99 rests on {max(1, round(step['count'] / 100))} of {step['count']} steps: "
@@ -215,7 +221,7 @@ def _step_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "Speed",
             f"real-time factor {result['rtf']:.3f} ({result['rtfx']:.1f} × real time)"
-            + (", all streams together" if result["streams"] else ""),
+            + (", all streams together" if result["streams"] or result["paced_streams"] else ""),
         ),
     ]
 
@@ -234,6 +240,21 @@ def streams_line(result: Mapping[str, Any]) -> str:
         f"{streams['audio_s_per_s']:.1f} s of audio per second; lone step p50 "
         f"{number(streams['lone_step_ms']['p50'])} ms; {same} ({streams['compared_tokens']} each, "
         f"{streams['distinct_tokens']} different)"
+    )
+
+
+def paced_streams_line(result: Mapping[str, Any]) -> str:
+    """Whether every stream holds real time, and by how much."""
+    paced, count = result["paced_streams"], result["stream_count"]
+    streams = f"{count} stream{'s' if count != 1 else ''}"
+    verdict = f"{streams} hold real time" if paced["held"] else f"{streams} do NOT hold real time"
+    if paced["held"] and paced["trials"]:
+        verdict = f"at most {verdict}"
+    low, high = (pick(stream["p50"] for stream in paced["per_stream"]) for pick in (min, max))
+    return (
+        f"{verdict}: p99 of the slowest {number(paced['worst_p99_ms'])} ms (bound {paced['bound_ms']:g}), latency "
+        f"{paced['growth']:+.4f} s/s (bound {paced['most_growth']:g}), medians {number(low)} to {number(high)} ms; "
+        f"rounds of {paced['tokens_per_round']:.1f} tokens in {number(paced['round_ms']['p50'])} ms"
     )
 
 

@@ -166,5 +166,10 @@ def timer_cost_ns(clock: Callable[[], int], calls: int = 2000) -> float:
     return (clock() - begun) / (calls + 1)
 
 
+def rounded_list(values: Samples | list[float]) -> list[float]:
+    """Values as documents have them: four digits behind the point."""
+    return [_rounded(value) for value in values]
+
+
 def _rounded(value: float, digits: int = 4) -> float:
     return round(float(value), digits)

@@ -65,6 +65,8 @@ def verdict(result: Result) -> tuple[str, str]:
         return "bad", f"Takes {result['rtf']:.1f} times as long as the recording."
     if result["streams"]:
         return _streams_verdict(result)
+    if paced := result["paced_streams"]:
+        return "good" if paced["held"] else "bad", f"{markdown.paced_streams_line(result).split(':')[0]}."
     backlog = result["backlog_s"]
     if result["catch_up"] and result["deadline_miss_rate"] > 0 and backlog["slope"] < _STEADY_SLOPE:
         return "fair", f"Keeps up by sharing passes between steps: at most {backlog['max']:.2f} s behind."
@@ -228,7 +230,7 @@ def _tables(result: Result) -> str:
         "Package": f"{result['model']}, manifest {result['package']['manifest_sha256'][:16]}",
         "Precision": result["precision"],
         "Run": markdown.run_line(result),
-        "Streams": markdown.streams_line(result) if result["streams"] else None,
+        "Streams": markdown.streams_line(result) if result["streams"] else _paced_streams(result),
         "Floor": markdown.floor_line(result),
         "Arithmetic": markdown.arithmetic_line(result),
         "Memory": markdown.memory_line(result),
@@ -278,6 +280,10 @@ def _backlog(result: Result) -> str | None:
         f"p95 {backlog['p95']:.2f} s, max {backlog['max']:.2f} s, at the end {backlog['final']:.2f} s, slope "
         f"{backlog['slope']:+.4f} s/s ({result['clock']} clock)"
     )
+
+
+def _paced_streams(result: Result) -> str | None:
+    return markdown.paced_streams_line(result) if result["paced_streams"] else None
 
 
 def _energy(result: Result) -> str | None:

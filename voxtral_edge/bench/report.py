@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ
-from voxtral_edge.bench import arithmetic, environment, measures, traffic
+from voxtral_edge.bench import arithmetic, environment, measures, paced_report, traffic
 from voxtral_edge.bench.file import FileRun
 from voxtral_edge.bench.live import LiveRun
+from voxtral_edge.bench.measures import rounded_list
+from voxtral_edge.bench.paced_streams import PacedStreamsRun
 from voxtral_edge.bench.runner import Measured, Repetition, algorithmic_latency_ms, look_ahead_ms
 from voxtral_edge.bench.streams import StreamsRun
 from voxtral_edge.errors import ModelFormatError
@@ -72,6 +73,11 @@ def document(measured: Measured) -> dict[str, Any]:
     result["streams"] = (
         _streams(chosen.result, measured.step_s) if isinstance(chosen.result, StreamsRun) else None
     )
+    result["paced_streams"] = None
+    if isinstance(chosen.result, PacedStreamsRun):
+        result.update(
+            paced_report.latencies(chosen.result, measured.trials, measured.step_s, result["samples"])
+        )
     result["passes"] = _passes(chosen, result)
     result.update(_beside(measured, chosen))
     result["runs"] = [_run_summary(measured, repetition) for repetition in measured.repetitions]
@@ -116,9 +122,9 @@ def _machine_speed(measured: Measured) -> dict[str, Any]:
 def _probes(before: list[float], after: list[float], during: list[float] | None = None) -> dict[str, Any]:
     probes = [*before, *(during or []), *after]
     return {
-        "before": _rounded(before),
-        **({} if during is None else {"during": _rounded(during)}),
-        "after": _rounded(after),
+        "before": rounded_list(before),
+        **({} if during is None else {"during": rounded_list(during)}),
+        "after": rounded_list(after),
         "min": round(min(probes), 3),
         "median": round(float(np.median(probes)), 3),
         "max": round(max(probes), 3),
@@ -155,12 +161,16 @@ def _memory(measured: Measured, chosen: Repetition) -> dict[str, Any]:
 
 
 def _run_of(chosen: Repetition) -> LiveRun | FileRun:
-    return chosen.result.group if isinstance(chosen.result, StreamsRun) else chosen.result
+    live = chosen.live
+    if live is not None:
+        return live
+    assert isinstance(chosen.result, FileRun)
+    return chosen.result
 
 
 def _floor(measured: Measured, chosen: Repetition, read_gbps: float) -> dict[str, Any]:
     """What memory allows. For a file: of steps that share no pass over the weights, windows filling."""
-    run, count = _run_of(chosen), measured.options.streams
+    run, count = _run_of(chosen), _streams_per_step(measured, chosen)
     always_full = measured.options.kv_full or measured.options.engine != "native"
     if isinstance(run, LiveRun):
         first, steps = run.first_token, len(run.step_ms)
@@ -187,25 +197,28 @@ def _passes(chosen: Repetition, so_far: dict[str, Any]) -> dict[str, Any]:
     """Encode and decode passes, and a whole live step, against bandwidth and integer peak."""
     run, count = _run_of(chosen), so_far["stream_count"]
     counters = run.counters
+    # The rounds of paced streams count the tokens of everybody.
+    everybody = 1 if so_far["paced_streams"] else count
 
     def shared(tokens: float, name: str) -> tuple[float, float]:
         calls = counters[f"{name}_calls"]
         if not calls:
             return 0.0, 0.0
-        if (
-            isinstance(run, LiveRun) and not so_far["catch_up"]
-        ):  # every pass serves one step: its median is known
-            return count * tokens / calls, measures.quantile(run.pass_ms[name], 0.5)
-        return count * tokens / calls, counters[f"{name}_ns"] / 1e6 / calls
+        # Every pass serves one step: its median is known.
+        if isinstance(run, LiveRun) and not so_far["catch_up"]:
+            return everybody * tokens / calls, measures.quantile(run.pass_ms[name], 0.5)
+        return everybody * tokens / calls, counters[f"{name}_ns"] / 1e6 / calls
 
     made = arithmetic.passes(
         so_far["bytes"],
         so_far["multiply_adds"],
         shared(counters["encoded_tokens"], "encode"),
         # A guess that is verified is a row of its pass, whether it was right or not.
-        shared(counters["decode_calls"] + counters["drafted_tokens"], "decode"),
+        shared(
+            counters["generated_tokens"] + counters["drafted_tokens"] - counters["accepted_drafts"], "decode"
+        ),
     )
-    if so_far["step_ms"] and not so_far["catch_up"]:
+    if so_far["step_ms"] and not so_far["catch_up"] and not so_far["paced_streams"]:
         total = count * so_far["multiply_adds"]["total"]
         made["step"] = arithmetic.Pass(count, so_far["bytes_per_step"], total, so_far["step_ms"]["p50"])
     speeds = so_far["read_gbps"], so_far["integer_peak_gmacs"]
@@ -225,6 +238,13 @@ def _streams(run: StreamsRun, step_s: float) -> dict[str, Any]:
         "compared_tokens": run.compared_tokens,
         "distinct_tokens": run.distinct_tokens,
     }
+
+
+def _streams_per_step(measured: Measured, chosen: Repetition) -> int:
+    """Streams that share a step's bytes: all, or, where rounds take whom has arrived, their mean number."""
+    if isinstance(chosen.result, PacedStreamsRun):
+        return max(1, round(float(np.mean(chosen.result.round_tokens))))
+    return measured.options.streams
 
 
 def _live(measured: Measured, chosen: Repetition, run: LiveRun, so_far: dict[str, Any]) -> dict[str, Any]:
@@ -263,8 +283,8 @@ def _live(measured: Measured, chosen: Repetition, run: LiveRun, so_far: dict[str
         },
         "file": None,
         "samples": {
-            "step_ms": _rounded(run.step_ms),
-            **{f"{name}_ms": _rounded(values) for name, values in run.stage_ms.items()},
+            "step_ms": rounded_list(run.step_ms),
+            **{f"{name}_ms": rounded_list(values) for name, values in run.stage_ms.items()},
         },
     }
 
@@ -287,13 +307,15 @@ def _file(run: FileRun, so_far: dict[str, Any]) -> dict[str, Any]:
             "floor_over_time": round(so_far["floor_ms"] * tokens / (1000.0 * run.wall_s), 4),
         },
         "counters": {key: round(value, 6) for key, value in run.counters.items()},
-        "samples": {"block_ms": _rounded(run.block_ms[:-1] if len(run.block_ms) > 1 else run.block_ms)},
+        "samples": {"block_ms": rounded_list(run.block_ms[:-1] if len(run.block_ms) > 1 else run.block_ms)},
     }
 
 
 def _beside(measured: Measured, chosen: Repetition) -> dict[str, Any]:
-    # Beside several streams a lone one ran in turns: whose energy it was is unknown.
-    energy = None if isinstance(chosen.result, StreamsRun) else chosen.sensors["energy"]
+    # Beside several streams a lone one ran in turns, or they were made in the same time: whose energy it was is
+    # unknown.
+    alone = isinstance(chosen.result, (LiveRun, FileRun))
+    energy = chosen.sensors["energy"] if alone else None
     if energy is not None:
         run = _run_of(chosen)
         audio_s = (
@@ -317,6 +339,8 @@ def _run_summary(measured: Measured, repetition: Repetition) -> dict[str, Any]:
         "celsius_max": repetition.sensors["thermal"]["celsius_max"],
         "other_cpus": repetition.interference["other_cpus"],
     }
+    if isinstance(repetition.result, PacedStreamsRun):
+        return {**shared, **paced_report.run_summary(repetition.result, measured.step_s)}
     if isinstance(run, LiveRun):
         return {
             **shared,
@@ -346,7 +370,3 @@ def _kv_bytes(measured: Measured) -> int:
     """Attention state of a stream with full windows, where the engine does not say."""
     costs = traffic.kv_costs(measured.manifest, *_kv_kinds(measured))
     return sum(cost.position_bytes * cost.window for cost in costs.values())
-
-
-def _rounded(values: NDArray[np.float64] | list[float]) -> list[float]:
-    return [round(float(value), 4) for value in values]

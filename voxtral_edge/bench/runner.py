@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from voxtral_edge._native import native_module
-from voxtral_edge.bench import environment, memory, traffic
+from voxtral_edge.bench import environment, measures, memory, traffic
+from voxtral_edge.bench.capacity import Trial, judged, most_held
 from voxtral_edge.bench.file import FileRun, run_file
-from voxtral_edge.bench.live import LiveRun, run_live
+from voxtral_edge.bench.live import LiveRun, Progress, run_live
+from voxtral_edge.bench.paced_streams import CoreStreams, PacedStreamsRun, run_paced_streams
 from voxtral_edge.bench.sensors import Sensors, SensorTrace
 from voxtral_edge.bench.speech import Feed
 from voxtral_edge.bench.streams import StreamsRun, run_streams
@@ -24,11 +26,15 @@ from voxtral_edge.package_folder import find_package, read_manifest
 from voxtral_edge.packed_cache import cache_files, cache_folder
 from voxtral_edge.stream import Stream
 
-MODES = ("unpaced", "paced", "file", "streams")
+MODES = ("unpaced", "paced", "file", "streams", "paced streams")
+# A search tries numbers of streams for so long each, and gives a trial up when a stream is so far behind.
+_TRIAL_SECONDS, _TRIAL_WARMUP_S, _GIVE_UP_S = 6.0, 1.0, 1.0
+_MOST_STREAMS = 1024
 _PROBES = 3
 _PROBE_MEGABYTES, _RUNNING_PROBE_MEGABYTES = 512, 192
 _COOL_DOWN_LIMIT_S = 600.0
 Say = Callable[[str], None]
+Result = LiveRun | FileRun | StreamsRun | PacedStreamsRun
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,9 @@ class BenchOptions:
     """What to measure; the options of `voxtral-edge bench` under the same names.
 
     mode        "unpaced": steps back to back; "paced": as a clock delivers audio; "file": a recording at once;
-                "streams": `streams` streams in shared passes, back to back, in turns with a lone one
+                "streams": `streams` streams in shared passes, back to back, in turns with a lone one;
+                "paced streams": as a clock delivers the audio of each
+    most_streams   ("paced streams") search the largest number that holds real time, instead of taking `streams`
     seconds     audio that is measured; warmup_s: audio before it that is thrown away (None: a tenth, 2 to 60
                 s)
     runs        repetitions on one loaded engine; the one with the median result is shown
@@ -59,6 +67,7 @@ class BenchOptions:
     kv_cache: str = "auto"
     cache_packed: bool | str | None = None
     streams: int = 1
+    most_streams: bool = False
     catch_up: bool = False
     kv_full: bool = False
     delay_ms: int = DEFAULT_DELAY_MS
@@ -77,9 +86,13 @@ class BenchOptions:
             raise UsageError(f"--warmup is {self.warmup_s:g}; give seconds from 0 up")
         if self.runs < 1:
             raise UsageError(f"--runs is {self.runs}; give a whole number from 1 up")
-        if not 1 <= self.streams <= 1024:
-            raise UsageError(f"--streams is {self.streams}; give a whole number from 1 to 1024")
-        if self.mode == "streams" and self.replay is not None:
+        if not 1 <= self.streams <= _MOST_STREAMS:
+            raise UsageError(
+                f"--streams is {self.streams}; give max or a whole number from 1 to {_MOST_STREAMS}"
+            )
+        if self.most_streams and (self.mode != "paced streams" or self.runs != 1):
+            raise UsageError("--streams max takes one run on the clock; leave out --runs")
+        if self.mode.endswith("streams") and self.replay is not None:
             raise UsageError("--replay does not apply to --streams: live steps guess no tokens")
         if self.catch_up and self.mode != "paced":
             raise UsageError("--catch-up applies to --paced: only there does audio wait; add --paced")
@@ -112,7 +125,7 @@ class Repetition:
     start_ms   making the stream; final_ms: flushing it after the last step (None: files, several streams)
     """
 
-    result: LiveRun | FileRun | StreamsRun
+    result: Result
     start_ms: float
     final_ms: float | None
     sensors: dict[str, Any]
@@ -120,18 +133,23 @@ class Repetition:
 
     @property
     def live(self) -> LiveRun | None:
-        """The steps, where there are any."""
+        """The steps, or the rounds of several streams, where there are any."""
         if isinstance(self.result, StreamsRun):
             return self.result.group
+        if isinstance(self.result, PacedStreamsRun):
+            return self.result.rounds
         return self.result if isinstance(self.result, LiveRun) else None
 
     @property
     def typical_ms(self) -> float:
-        """What runs are ordered by: median step, or the real-time factor of a file."""
+        """What runs are ordered by: median step (latency, where streams are paced), or the real-time factor of a
+        file."""
         if isinstance(self.result, FileRun):
             return self.result.rtf
+        if isinstance(self.result, PacedStreamsRun):
+            return measures.quantile(self.result.latency_ms.ravel(), 0.5)
         steps = self.result.group.step_ms if isinstance(self.result, StreamsRun) else self.result.step_ms
-        return sorted(steps)[(len(steps) - 1) // 2]
+        return measures.quantile(steps, 0.5)
 
 
 @dataclass
@@ -152,6 +170,7 @@ class Measured:
     load: dict[str, Any] = field(default_factory=dict)
     rss_peak_bytes: int = 0
     repetitions: list[Repetition] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
     replayed_ids: list[int] = field(default_factory=list)
 
 
@@ -184,7 +203,9 @@ def run_bench(options: BenchOptions, say: Say = lambda _: None) -> Measured:
     cache_mb, weights = environment.last_level_cache_mb(), traffic.weight_bytes_by_part(manifest)
     # A model that fits the cache is not read from memory at all: the floor says nothing about it.
     measured.memory_bound = None if cache_mb is None else sum(weights.values()) > 2e6 * cache_mb
-    for number in range(options.runs):
+    if options.most_streams:
+        _find_most(engine, feed, measured, sensors, say)
+    for number in range(0 if options.most_streams else options.runs):
         _cool_down(sensors, options.cool_below_c, say)
         measured.repetitions.append(_repeat(engine, feed, measured, sensors, say, number))
     measured.rss_peak_bytes = memory.peak_rss_bytes()
@@ -284,22 +305,79 @@ def _repeat(
         return Repetition(result, start_ms, final_ms, seen, beside)
 
 
-def _run(
-    engine: Engine, stream: Stream, feed: Feed, measured: Measured, say: Say
-) -> LiveRun | FileRun | StreamsRun:
+def _find_most(engine: Engine, feed: Feed, measured: Measured, sensors: Sensors, say: Say) -> None:
+    """Searches the largest number of streams that holds real time; its run of full length is the repetition, its
+    number the option's, as if it had been asked for."""
+    options = measured.options
+
+    def attempt(count: int, confirm: bool) -> Trial:
+        measured.options = replace(options, streams=count)
+        label = f"{count} streams"
+        if confirm:
+            _cool_down(sensors, options.cool_below_c, say)
+            measured.repetitions = [_repeat(engine, feed, measured, sensors, say, 0)]
+            run = measured.repetitions[0].result
+            assert isinstance(run, PacedStreamsRun)
+            return judged(count, True, run, measured.step_s)
+        say(f"trying {label}")
+        steps = round(_TRIAL_SECONDS / measured.step_s)
+        warmup_steps = _warmup_steps(options, _TRIAL_WARMUP_S, measured.step_s)
+        trial = _run_paced_streams(engine, feed, measured, warmup_steps, steps, lambda *_: None, _GIVE_UP_S)
+        return judged(count, False, trial, measured.step_s)
+
+    measured.trials = most_held(attempt, _streams_in_memory(measured))
+
+
+def _streams_in_memory(measured: Measured) -> int:
+    """Streams whose attention state fits into the memory that is available, with a tenth to spare."""
+    _, available = memory_bytes()
+    state = max(1, int(measured.info.get("state_bytes", 1)))
+    return max(1, min(_MOST_STREAMS, int(0.9 * available) // state))
+
+
+def _warmup_steps(options: BenchOptions, seconds: float, step_s: float) -> int:
+    """At least the steps of the delay: before it is over the prompt is read, and steps choose no token."""
+    return max(round(seconds / step_s), delay_tokens(options.delay_ms))
+
+
+def _run_paced_streams(
+    engine: Engine,
+    feed: Feed,
+    measured: Measured,
+    warmup_steps: int,
+    steps: int,
+    on_progress: Progress,
+    give_up_s: float = float("inf"),
+) -> PacedStreamsRun | None:
+    """As many fresh streams as the options say, on the clock; each begins elsewhere in the audio."""
+    options, manifest, step_s = measured.options, measured.manifest, measured.step_s
+    streams = [open_core_stream(engine, options, manifest) for _ in range(options.streams)]
+    for stream in streams:
+        stream.feed(np.zeros(look_ahead_samples(manifest), np.float32))
+    offsets = [len(feed.samples) * i // len(streams) for i in range(len(streams))]
+    pieces = [feed.pieces(round(step_s * 16_000), offset) for offset in offsets]
+    rounds = CoreStreams(streams)
+    return run_paced_streams(rounds, pieces, warmup_steps, steps, step_s, give_up_s, on_progress=on_progress)
+
+
+def _run(engine: Engine, stream: Stream, feed: Feed, measured: Measured, say: Say) -> Result:
     """The measured part of a repetition. `stream` is fresh; several streams are made here instead."""
     options, manifest, step_s = measured.options, measured.manifest, measured.step_s
     probe = _running_probe(measured)
     if options.mode == "file":
         say(f"transcribing {options.seconds:g} s")
         return run_file(stream, feed.recording(options.seconds), probe)
-    # Before the delay is over the prompt is read, and steps choose no token.
-    warmup_steps = max(round(options.warmup_seconds / step_s), delay_tokens(options.delay_ms))
+    warmup_steps = _warmup_steps(options, options.warmup_seconds, step_s)
     steps = max(1, round(options.seconds / step_s))
 
     def progress(done: int, total: int) -> None:
         say(f"step {done} of {total}")
 
+    if options.mode == "paced streams":
+        stream.close()
+        paced_run = _run_paced_streams(engine, feed, measured, warmup_steps, steps, progress)
+        assert paced_run is not None  # nothing was to be given up
+        return paced_run
     if options.mode == "streams":
         stream.close()
         return run_streams(

@@ -5,6 +5,7 @@
   voxtral-edge bench -m DIR --paced --kv-full           as a microphone delivers audio, attention windows full
   voxtral-edge bench -m DIR --file                      a recording at once: its real-time factor
   voxtral-edge bench -m DIR --streams 8                 eight live streams at once, against one alone
+  voxtral-edge bench -m DIR --streams max               how many live streams hold real time
   voxtral-edge bench compare a.json b.json              what differs beyond noise
 
 The figures are defined in docs/benchmarks.md. Audio is made up unless --audio names a recording; the time of
@@ -21,6 +22,7 @@ from typing import Any
 
 from voxtral_edge.cli import model_options
 from voxtral_edge.engine import DEFAULT_DELAY_MS
+from voxtral_edge.errors import UsageError
 from voxtral_edge.files import check_writable
 
 
@@ -37,14 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mode.add_argument(
         "--file", dest="mode", action="store_const", const="file", help="a whole recording at once"
     )
-    mode.add_argument(
-        "--streams",
-        type=int,
-        metavar="N",
-        help="N streams in shared passes, beside one alone in turns; each one's tokens checked",
-    )
     parser.set_defaults(mode="unpaced")
     add = parser.add_argument
+    add(
+        "--streams",
+        type=_stream_count,
+        metavar="N|max",
+        help="N streams in shared passes, beside one alone in turns, each one's tokens checked; with --paced on the "
+        "clock, phases spread; max: the largest number that holds real time",
+    )
     add(
         "--seconds",
         type=float,
@@ -118,8 +121,9 @@ def run(args: argparse.Namespace) -> int:
 
     options = runner.BenchOptions(
         model=args.model,
-        mode=args.mode if args.streams is None else "streams",
-        streams=1 if args.streams is None else args.streams,
+        mode=args.mode if args.streams is None else _streams_mode(args),
+        streams=args.streams if isinstance(args.streams, int) else 1,
+        most_streams=args.streams == "max",
         seconds=args.seconds,
         warmup_s=args.warmup,
         runs=args.runs,
@@ -150,6 +154,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(markdown.plain(result)))
     return 0
+
+
+def _stream_count(text: str) -> int | str:
+    return text if text == "max" else int(text)
+
+
+def _streams_mode(args: argparse.Namespace) -> str:
+    """The mode of --streams beside another; only the real clock tells how many streams it holds."""
+    if args.mode == "file":
+        raise UsageError("--streams applies to live steps; leave out --file or --streams")
+    return "paced streams" if args.mode == "paced" or args.streams == "max" else "streams"
 
 
 def command_line(args: argparse.Namespace) -> str:

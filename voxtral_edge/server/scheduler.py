@@ -15,15 +15,13 @@ from voxtral_edge.audio import SAMPLE_RATE_HZ, PcmArray
 from voxtral_edge.engine import Engine
 from voxtral_edge.errors import AudioFormatError, UsageError, VoxtralEdgeError
 from voxtral_edge.events import event_from_dict
-from voxtral_edge.live_step import MOST_STEP_TOKENS, TOKEN_SAMPLES
+from voxtral_edge.live_step import MOST_STEP_TOKENS, TOKEN_SAMPLES, round_tokens
 from voxtral_edge.server.lane import Deliver, Failure, Lane, Mark, Step
 from voxtral_edge.server.metrics import Metrics
 
 log = logging.getLogger("voxtral_edge.server")
 
-# Streams that are behind catch up in batches, which read the weights once for many tokens. But where several
-# are active they share the rows of one batch, and take no more than the live stream that is least behind has:
-# each row that another stream adds makes the step of a live one longer.
+# Streams that are behind catch up in batches, which read the weights once for many tokens (`round_tokens`).
 BATCH_TOKENS = MOST_STEP_TOKENS
 RECENT_S = 2.0
 # A live lane with so much waiting (0.4 s, more than clients send at a time) does not keep up. Files then stand
@@ -188,7 +186,7 @@ class Scheduler:
         if len(active) <= 1:
             return BATCH_TOKENS
         live = [lane.queued_samples // TOKEN_SAMPLES for lane in active if not lane.background]
-        return max(self._step_tokens, min(BATCH_TOKENS // len(active), min(live, default=BATCH_TOKENS)))
+        return round_tokens(len(active), min(live, default=BATCH_TOKENS), self._step_tokens)
 
     def _prepare(self, lane: Lane) -> None:
         """Makes a lane's stream, or resets it for the next utterance, beside the rounds of the others: at the
