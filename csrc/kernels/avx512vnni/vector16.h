@@ -11,7 +11,7 @@ namespace voxtral_edge::avx512vnni {
 struct Vector16 {
   __m512 v;
 
-  static constexpr std::size_t kFloatRows = 12, kLines = 8, kSums = 16;
+  static constexpr std::size_t kFloatRows = 12, kLines = 6, kSums = 24;
 
   static Vector16 zero() { return {_mm512_setzero_ps()}; }
   static Vector16 all(float x) { return {_mm512_set1_ps(x)}; }

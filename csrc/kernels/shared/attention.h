@@ -38,7 +38,7 @@ struct AttentionTile {
   const AttentionRows& in;
   std::size_t begin, lines;
   float* out;      // [lines][head_dim], of the tile
-  float* packed;   // [head_dim][lines]            queries times scale
+  float* scaled;   // [lines][head_dim]            queries times scale
   float* sums;     // [lines][head_dim]            weighted values of one block
   float* weights;  // [lines][kKvBlock]            scores, then weights, of one block
   float* totals;   // [lines][kLanes]              sums of weights
@@ -68,6 +68,8 @@ struct AttentionTile {
     return {from > block ? static_cast<std::size_t>(from - block) : 0,
             to - block < kKvBlock ? static_cast<std::size_t>(to - block) : kKvBlock};
   }
+
+  std::size_t row_of(std::size_t line) const { return (begin + line) / in.queries; }
 
   // The tile's lines of a row.
   std::size_t first_line(std::size_t row) const {
@@ -108,7 +110,7 @@ struct AttentionTile {
       }
       VOXTRAL_EDGE_UNROLL
       for (std::size_t m = 0; m < M; m++) {
-        const V part = V::all(q[c * lines + m]);
+        const V part = V::all(q[m * head_dim() + c]);
         VOXTRAL_EDGE_UNROLL
         for (std::size_t n = 0; n < N; n++) dots[m * N + n] = V::fma(part, key[n], dots[m * N + n]);
       }
@@ -120,10 +122,11 @@ struct AttentionTile {
   void score(const KvBlock<Element>& at, std::size_t group, std::size_t line) const {
     const std::size_t keys_stride = head_dim() * kLanes, scales_stride = scale_blocks() * kLanes;
     const Element* keys = at.keys + group * keys_stride;
-    const float* q = packed + line;
+    const float* q = scaled + line * head_dim();
     V dots[M * N];
     VOXTRAL_EDGE_UNROLL
-    for (std::size_t j = 0; j < M * N; j++) dots[j] = V::zero();
+    for (std::size_t m = 0; m < M; m++) VOXTRAL_EDGE_UNROLL
+    for (std::size_t n = 0; n < N; n++) dots[m * N + n] = V::zero();
     const std::size_t run = kScaled ? kKvScaleColumns : head_dim();
     for (std::size_t begin = 0; begin < head_dim(); begin += run) {
       V scales[N];
@@ -133,7 +136,7 @@ struct AttentionTile {
           scales[n] = V::load(at.key_scales + (group + n) * scales_stride + begin / kKvScaleColumns * kLanes);
       const std::size_t end = begin + run < head_dim() ? begin + run : head_dim();
       for (std::size_t d = begin; d < end; d += kPerCacheLine)
-        add_columns<M, N, Ahead>(keys + d * kLanes, keys_stride, scales, q + d * lines, dots);
+        add_columns<M, N, Ahead>(keys + d * kLanes, keys_stride, scales, q + d, dots);
     }
     VOXTRAL_EDGE_UNROLL
     for (std::size_t m = 0; m < M; m++) VOXTRAL_EDGE_UNROLL
@@ -150,40 +153,47 @@ struct AttentionTile {
       for (; group < end; group++) score<M, 1, Ahead>(at, group, line);
   }
 
-  void score_lines(const KvBlock<Element>& at, Span positions, std::size_t from, std::size_t to) const {
-    for_row_blocks<V::kLines>(to - from, [&]<std::size_t M>(std::size_t line) {
-      if (line == 0) score_groups<M, true>(at, positions, from);
-      else score_groups<M, false>(at, positions, from + line);
-    });
-  }
-
-  // Hides the scores of positions the line's row does not see, and finds the largest of the others.
-  void find_largest(std::size_t line, Span seen_positions) const {
+  // Hides the scores of positions the line does not see, and finds the largest of the others.
+  VOXTRAL_EDGE_INLINE void find_largest(std::size_t line, Span seen_positions) const {
     const float lowest = -__builtin_inff();
     float* row = weights + line * kKvBlock;
     for (std::size_t i = 0; i < seen_positions.from; i++) row[i] = lowest;
     for (std::size_t i = seen_positions.to; i < kKvBlock; i++) row[i] = lowest;
     V most = V::all(lowest);
+    VOXTRAL_EDGE_UNROLL
     for (std::size_t i = 0; i < kKvBlock; i += kLanes) most = V::larger(V::load(row + i), most);
     found[line] = most.largest_lane();
+  }
+
+  // Scores of M lines and their largest.
+  template <std::size_t M, bool Ahead>
+  void score_lines(const KvBlock<Element>& at, std::uint64_t block, std::size_t line) const {
+    const Span first = seen(row_of(line), block), last = seen(row_of(line + M - 1), block);
+    score_groups<M, Ahead>(at, {first.from, last.to}, line);
+    if (first.to == kKvBlock && last.from == 0) {
+      for (std::size_t m = 0; m < M; m++) find_largest(line + m, {0, kKvBlock});
+    } else {
+      for (std::size_t m = 0; m < M; m++) find_largest(line + m, seen(row_of(line + m), block));
+    }
   }
 
   // factors and largest of all lines; those that see nothing of the block have found -infinity and keep theirs.
   void update_largest() const {
     for (std::size_t i = 0; i < lines; i += kLanes) {
       const V before = V::load(largest + i), now = V::larger(V::load(found + i), before);
-      exp16(before - now).store(factors + i);
+      exp16_of_negative(before - now).store(factors + i);
       now.store(largest + i);
     }
   }
 
   // Scores to weights, and their sum onto the total.
-  void weights_of_scores(std::size_t line) const {
+  VOXTRAL_EDGE_INLINE void weights_of_scores(std::size_t line) const {
     float* row = weights + line * kKvBlock;
     const V most = V::all(largest[line]);
     V sum = V::zero();
+    VOXTRAL_EDGE_UNROLL
     for (std::size_t i = 0; i < kKvBlock; i += kLanes) {
-      const V weight = exp16(V::load(row + i) - most);
+      const V weight = exp16_of_negative(V::load(row + i) - most);
       weight.store(row + i);
       sum = sum + weight;
     }
@@ -191,17 +201,25 @@ struct AttentionTile {
     V::fma(V::load(total), V::all(factors[line]), sum).store(total);
   }
 
-  // sums[line ... line + M][d ... d + 16 C] += the weighted values of some positions of a block.
-  template <std::size_t M, std::size_t C, bool Ahead>
+  // Where the weighted values of M lines begin and end.
+  enum class Weigh {
+    whole,  // the block at once: from zero onto the output
+    part    // some of its positions: from `sums` to `sums`
+  };
+
+  // out[line ... line + M][d ... d + 16 C], or sums, += the weighted values of some positions of a block.
+  template <std::size_t M, std::size_t C, Weigh How, bool Ahead>
   void weigh(const KvBlock<Element>& at, Span positions, std::size_t line, std::size_t d) const {
     V dots[M * C];
-    float* to = sums + line * head_dim() + d;
+    const std::size_t stride = head_dim();
+    float* to = (How == Weigh::whole ? out : sums) + line * stride + d;
     VOXTRAL_EDGE_UNROLL
     for (std::size_t m = 0; m < M; m++) VOXTRAL_EDGE_UNROLL
-    for (std::size_t c = 0; c < C; c++) dots[m * C + c] = V::load(to + m * head_dim() + c * kLanes);
-    const Element* values = at.values + positions.from * head_dim() + d;
+    for (std::size_t c = 0; c < C; c++)
+      dots[m * C + c] = How == Weigh::whole ? V::zero() : V::load(to + m * stride + c * kLanes);
+    const Element* values = at.values + positions.from * stride + d;
     const float* weight = weights + line * kKvBlock;
-    for (std::size_t i = positions.from; i < positions.to; i++, values += head_dim()) {
+    for (std::size_t i = positions.from; i < positions.to; i++, values += stride) {
       if constexpr (Ahead)
         for (std::size_t c = 0; c < C; c += kPerCacheLine) prefetch_next_block(values + c * kLanes);
       V value[C];
@@ -219,39 +237,49 @@ struct AttentionTile {
       }
     }
     VOXTRAL_EDGE_UNROLL
-    for (std::size_t m = 0; m < M; m++) VOXTRAL_EDGE_UNROLL
-    for (std::size_t c = 0; c < C; c++) dots[m * C + c].store(to + m * head_dim() + c * kLanes);
+    for (std::size_t m = 0; m < M; m++) {
+      const V factor = How == Weigh::whole ? V::all(factors[line + m]) : V::zero();
+      VOXTRAL_EDGE_UNROLL
+      for (std::size_t c = 0; c < C; c++) {
+        float* sum = to + m * stride + c * kLanes;
+        (How == Weigh::whole ? V::fma(V::load(sum), factor, dots[m * C + c]) : dots[m * C + c]).store(sum);
+      }
+    }
   }
 
-  template <std::size_t M, bool Ahead>
+  template <std::size_t M, Weigh How, bool Ahead>
   void weigh_columns(const KvBlock<Element>& at, Span positions, std::size_t line) const {
+    if (positions.from >= positions.to) return;
     constexpr std::size_t kChunks = kBeside<V, M>;
     std::size_t d = 0;
-    for (; d + kChunks * kLanes <= head_dim(); d += kChunks * kLanes) weigh<M, kChunks, Ahead>(at, positions, line, d);
+    for (; d + kChunks * kLanes <= head_dim(); d += kChunks * kLanes)
+      weigh<M, kChunks, How, Ahead>(at, positions, line, d);
     if constexpr (kChunks > 1)
-      for (; d < head_dim(); d += kLanes) weigh<M, 1, Ahead>(at, positions, line, d);
+      for (; d < head_dim(); d += kLanes) weigh<M, 1, How, Ahead>(at, positions, line, d);
   }
 
-  void weigh_lines(const KvBlock<Element>& at, Span positions, std::size_t from, std::size_t to) const {
-    if (positions.from >= positions.to) return;
-    for_row_blocks<V::kLines>(to - from, [&]<std::size_t M>(std::size_t line) {
-      if (line == 0) weigh_columns<M, true>(at, positions, from);
-      else weigh_columns<M, false>(at, positions, from + line);
-    });
-  }
-
-  // Positions that all of the rows see are weighed together; those before and after by the rows that see them, never
-  // with a weight of zero: a NaN there is none of the other rows' business.
-  void weigh_rows(const KvBlock<Element>& at, std::uint64_t block, std::size_t row, std::size_t row_end) const {
-    Span common{seen(row_end - 1, block).from, seen(row, block).to};
+  // M lines. Positions that all of them see are weighed together; those before and after by the lines that see them,
+  // never with a weight of zero: a NaN there is none of the other lines' business.
+  template <std::size_t M, bool Ahead>
+  void weigh_lines(const KvBlock<Element>& at, std::uint64_t block, std::size_t line) const {
+    for (std::size_t m = 0; m < M; m++) weights_of_scores(line + m);
+    const Span first = seen(row_of(line), block), last = seen(row_of(line + M - 1), block);
+    if (first.from == last.from && first.to == last.to) return weigh_columns<M, Weigh::whole, Ahead>(at, first, line);
+    Span common{last.from, first.to};
     if (common.from >= common.to) common = {kKvBlock, kKvBlock};
-    for (std::size_t r = row; r < row_end; r++) {
-      const Span own = seen(r, block);
-      weigh_lines(at, {own.from, own.to < common.from ? own.to : common.from}, first_line(r), end_line(r));
+    for (std::size_t i = line * head_dim(); i < (line + M) * head_dim(); i += kLanes) V::zero().store(sums + i);
+    for (std::size_t m = 0; m < M; m++) {
+      const Span own = seen(row_of(line + m), block);
+      weigh_columns<1, Weigh::part, false>(at, {own.from, own.to < common.from ? own.to : common.from}, line + m);
     }
-    weigh_lines(at, common, first_line(row), end_line(row_end - 1));
-    for (std::size_t r = row; r < row_end; r++)
-      weigh_lines(at, {common.to, seen(r, block).to}, first_line(r), end_line(r));
+    weigh_columns<M, Weigh::part, Ahead>(at, common, line);
+    for (std::size_t m = 0; m < M; m++)
+      weigh_columns<1, Weigh::part, false>(at, {common.to, seen(row_of(line + m), block).to}, line + m);
+    for (std::size_t m = line; m < line + M; m++) {
+      const V factor = V::all(factors[m]);
+      for (std::size_t i = m * head_dim(); i < (m + 1) * head_dim(); i += kLanes)
+        V::fma(V::load(out + i), factor, V::load(sums + i)).store(out + i);
+    }
   }
 
   void step(std::uint64_t block) const {
@@ -260,27 +288,22 @@ struct AttentionTile {
     while (oldest(row_end - 1) >= block + kKvBlock) row_end--;
     const std::size_t from = first_line(row), to = end_line(row_end - 1);
     const KvBlock<Element> at = place(block);
-    score_lines(at, {seen(row, block).from, seen(row_end - 1, block).to}, from, to);
     for (std::size_t i = 0; i < kAttentionLines; i++) found[i] = -__builtin_inff();
-    for (std::size_t r = row; r < row_end; r++) {
-      const Span positions = seen(r, block);
-      for (std::size_t line = first_line(r); line < end_line(r); line++) find_largest(line, positions);
-    }
+    for_row_blocks<V::kLines>(to - from, [&]<std::size_t M>(std::size_t line) {
+      if (line == 0) score_lines<M, true>(at, block, from);
+      else score_lines<M, false>(at, block, from + line);
+    });
     update_largest();
-    for (std::size_t line = from; line < to; line++) weights_of_scores(line);
-    for (std::size_t i = from * head_dim(); i < to * head_dim(); i += kLanes) V::zero().store(sums + i);
-    weigh_rows(at, block, row, row_end);
-    for (std::size_t line = from; line < to; line++) {
-      const V factor = V::all(factors[line]);
-      for (std::size_t i = line * head_dim(); i < (line + 1) * head_dim(); i += kLanes)
-        V::fma(V::load(out + i), factor, V::load(sums + i)).store(out + i);
-    }
+    for_row_blocks<V::kLines>(to - from, [&]<std::size_t M>(std::size_t line) {
+      if (line == 0) weigh_lines<M, true>(at, block, from);
+      else weigh_lines<M, false>(at, block, from + line);
+    });
   }
 
   void run() const {
-    for (std::size_t line = 0; line < lines; line++)
-      for (std::size_t d = 0; d < head_dim(); d++)
-        packed[d * lines + line] = in.q[(begin + line) * head_dim() + d] * in.scale;
+    const V scale = V::all(in.scale);
+    for (std::size_t i = 0; i < lines * head_dim(); i += kLanes)
+      (V::load(in.q + begin * head_dim() + i) * scale).store(scaled + i);
     for (std::size_t i = 0; i < lines * head_dim(); i += kLanes) V::zero().store(out + i);
     for (std::size_t i = 0; i < lines * kLanes; i += kLanes) V::zero().store(totals + i);
     for (std::size_t i = 0; i < kAttentionLines; i++) largest[i] = -__builtin_inff();

@@ -48,15 +48,12 @@ VOXTRAL_EDGE_INLINE inline float sum_lanes(V v) {
   return (l[0] + l[1]) + (l[2] + l[3]);
 }
 
-// e^x to 2 units in the last place: x = n ln 2 + r, |r| <= 0.347, e^r = 1 + r + r^2 q(r) with q fitted to a relative
-// error of 3.3e-9. Overflows to infinity, underflows through the subnormals to 0, exp(-infinity) = 0, NaN stays NaN.
+// e^x for x >= -104 or NaN: x = n ln 2 + r, |r| <= 0.347, e^r = 1 + r + r^2 q(r) with q fitted to a relative error of
+// 3.3e-9.
 template <class V>
-VOXTRAL_EDGE_INLINE inline V exp16(V x) {
-  const V low = V::all(-104.0f), high = V::all(89.0f);  // beyond: 0 and infinity in any case
-  V clamped = V::select_below(x, low, low, x);
-  clamped = V::select_below(high, clamped, high, clamped);
-  const V n = V::round(clamped * V::all(1.44269504088896341f));
-  V r = V::fma(n, V::all(-0x1.62e430p-1f), clamped);  // ln 2 in two parts
+VOXTRAL_EDGE_INLINE inline V exp16_in_range(V x) {
+  const V n = V::round(x * V::all(1.44269504088896341f));
+  V r = V::fma(n, V::all(-0x1.62e430p-1f), x);  // ln 2 in two parts
   r = V::fma(n, V::all(0x1.05c610p-29f), r);
   V q = V::all(0x1.6a1a6ep-10f);
   q = V::fma(q, r, V::all(0x1.123fc6p-7f));
@@ -64,6 +61,19 @@ VOXTRAL_EDGE_INLINE inline V exp16(V x) {
   q = V::fma(q, r, V::all(0x1.55548ap-3f));
   q = V::fma(q, r, V::all(0x1.fffffcp-2f));
   return V::times_power(V::all(1.0f) + V::fma(q, r * r, r), n);
+}
+
+// e^x to 2 units in the last place. Underflows through the subnormals to 0, exp(-infinity) = 0, NaN stays NaN.
+template <class V>
+VOXTRAL_EDGE_INLINE inline V exp16_of_negative(V x) {
+  return exp16_in_range(V::larger(V::all(-104.0f), x));  // below: 0 in any case
+}
+
+// The same for any x. Overflows to infinity.
+template <class V>
+VOXTRAL_EDGE_INLINE inline V exp16(V x) {
+  const V high = V::all(89.0f);  // beyond: infinity in any case
+  return exp16_of_negative(V::select_below(high, x, high, x));
 }
 
 // erf(x) to 2e-7: x P(x^2) below 1 (fit 5.7e-10), 1 - exp(-Q(|x|)) from 1 to 4 (fit 1.0e-9), then +-1.
