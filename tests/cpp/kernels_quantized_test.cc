@@ -146,7 +146,7 @@ TEST("q4 and q8 are bit-exact against scalar for random shapes, rows and group r
   Random random(13);
   for (int round = 0; round < 80; round++) {
     const WeightType type = round % 2 ? WeightType::q4 : WeightType::q8;
-    const std::size_t rows = round < 40 ? static_cast<std::size_t>(round) + 1 : random.between(1, 40);
+    const std::size_t rows = round < 40 ? static_cast<std::size_t>(round) + 1 : random.between(1, 100);
     const std::size_t columns = random.between(1, 260), outputs = random.between(1, 80);
     const PackedMatrix packed = pack(type, random_matrix(type, outputs, columns, random));
     const std::size_t padded = packed.padded_columns(), stride = packed.padded_rows() + random.below(3);

@@ -12,6 +12,12 @@
 
 namespace voxtral_edge::avx512vnni {
 
+// What a block's sums start from: minus the zero point's share, 2^ZeroPointBits times the sum of the activations.
+template <int ZeroPointBits>
+VOXTRAL_EDGE_INLINE inline __m512i zero_point_share(std::int32_t activation_sum) {
+  return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(activation_sum), ZeroPointBits));
+}
+
 // Sum over 32 columns of (weight - zero point) * activation for 16 weight rows; w[i] holds columns 4 i to 4 i + 3.
 // Written out for two reasons, measured on Zen 5 with GCC 12: it does not fold the broadcast into the instruction, and
 // it spreads the loads of the next weights between these eight dependent instructions, which keeps blocks from
@@ -21,8 +27,7 @@ VOXTRAL_EDGE_INLINE inline __m512i dot_block(const __m512i* w, const std::int8_t
   struct __attribute__((may_alias)) Block {
     std::int8_t values[kBlockColumns];
   };
-  __m512i dot =
-      _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(activation_sum), ZeroPointBits));
+  __m512i dot = zero_point_share<ZeroPointBits>(activation_sum);
   // clang-format off
   __asm__(
       "vpdpbusd (%[x])%{1to16%}, %[w0], %[dot]\n\t"
@@ -48,12 +53,14 @@ inline __m512 add_scaled(__m512i dot, __m512 weight_scale, float activation_scal
   return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(weight_scale, _mm512_set1_ps(activation_scale)), sum);
 }
 
-// What both products have in common (shared/block_product.h).
-struct Avx512Product {
+// A product of shared/block_product.h. Format: kTileBytes, kZeroPointBits, unpack(block, w [8]) with w[i] = columns 4 i
+// to 4 i + 3 of 16 weight rows.
+template <class Format>
+struct Avx512Product : Format {
   using Activations = shared::Activations<Avx512Product>;
   using Vector = __m512;
   static constexpr std::size_t kVectors = 1;
-  static constexpr std::size_t kMostRows = 16;  // 16 sums and 8 weight vectors of 32 registers
+  static constexpr std::size_t kMostRows = 11;  // more rows are worth pairs of groups (pair_product.h)
   // Weights are read once, front to back. 9 KiB ahead covers ~150 ns at the pace of one thread even when 8 rows' worth
   // of arithmetic keeps the reorder buffer from looking ahead by itself (2.3 KiB: 70 % of the read bandwidth at 8 rows,
   // 9 KiB: 95 %); more gains nothing.
@@ -63,6 +70,19 @@ struct Avx512Product {
   static Vector zero() { return _mm512_setzero_ps(); }
   static void store(Vector sum, const float* bias, float* y) {
     _mm512_storeu_ps(y, bias ? _mm512_add_ps(sum, _mm512_loadu_ps(bias)) : sum);
+  }
+
+  // One block of 16 weight rows times M activation rows: 8 unpacked vectors of 4 columns stay in registers.
+  template <std::size_t M>
+  VOXTRAL_EDGE_INLINE static void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
+                                            std::size_t b, std::size_t /*pass*/, __m512* sums) {
+    __m512i w[8];
+    Format::unpack(block, w);
+    const __m512 weight_scale = load_scales(scales);
+    VOXTRAL_EDGE_UNROLL
+    for (std::size_t m = 0; m < M; m++)
+      sums[m] = add_scaled(dot_block<Format::kZeroPointBits>(w, x.block(m, b), x.sum(m, b)), weight_scale,
+                           x.scale(m, b), sums[m]);
   }
 };
 

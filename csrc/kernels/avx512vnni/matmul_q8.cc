@@ -2,29 +2,27 @@
 
 #include "kernels/avx512vnni/block_product.h"
 #include "kernels/avx512vnni/functions.h"
-#include "kernels/shared/block_product.h"
+#include "kernels/avx512vnni/pair_product.h"
 #include "kernels/shared/compiler.h"
 
 namespace voxtral_edge::avx512vnni {
 namespace {
 
-struct Product : Avx512Product {
+struct Format {
   static constexpr std::size_t kTileBytes = kQ8TileBytes;
+  static constexpr int kZeroPointBits = 7;
 
-  template <std::size_t M>
-  VOXTRAL_EDGE_INLINE static void add_block(const std::uint8_t* block, const std::uint8_t* scales, const Activations& x,
-                                            std::size_t b, std::size_t /*pass*/, __m512* sums) {
-    __m512i w[8];
-    for (int i = 0; i < 8; i++) w[i] = _mm512_load_si512(block + 64 * i);
-    const __m512 weight_scale = load_scales(scales);
+  VOXTRAL_EDGE_INLINE static void unpack(const std::uint8_t* block, __m512i* w) {
     VOXTRAL_EDGE_UNROLL
-    for (std::size_t m = 0; m < M; m++)
-      sums[m] = add_scaled(dot_block<7>(w, x.block(m, b), x.sum(m, b)), weight_scale, x.scale(m, b), sums[m]);
+    for (int i = 0; i < 8; i++) w[i] = _mm512_load_si512(block + 64 * i);
   }
 };
 
 }  // namespace
 
-VOXTRAL_EDGE_BLOCK_MATMUL(matmul_q8, Product)
+void matmul_q8(const std::uint8_t* weights, const QuantizedRows& x, std::size_t rows, std::size_t group_begin,
+               std::size_t group_end, const float* bias, float* y, std::size_t y_stride) {
+  matmul<Avx512Product<Format>>(weights, x, rows, group_begin, group_end, bias, y, y_stride);
+}
 
 }  // namespace voxtral_edge::avx512vnni

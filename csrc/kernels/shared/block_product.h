@@ -73,10 +73,12 @@ VOXTRAL_EDGE_INLINE inline void add_tiles(const std::uint8_t* tile, std::size_t 
 
 // One group of 16 weight rows times M activation rows. Only the first row block prefetches: the others find the tiles
 // in the cache. Where the sums of all weight rows would not fit the registers, they are worked off in several passes
-// over a few tiles at a time, which stay in the first cache.
+// over a few tiles at a time, which stay in the first cache. Not inlined: next to another product's loops GCC 12 has
+// made one row of it four times slower.
 template <class Product, std::size_t M>
-void group_product(const std::uint8_t* group, std::size_t tiles, const typename Product::Activations& x, bool prefetch,
-                   const float* bias, float* y, std::size_t y_stride) {
+[[gnu::noinline]] void group_product(const std::uint8_t* group, std::size_t tiles,
+                                     const typename Product::Activations& x, bool prefetch, const float* bias, float* y,
+                                     std::size_t y_stride) {
   constexpr std::size_t kVectors = Product::kVectors, kVectorRows = kGroupRows / kVectors;
   constexpr std::size_t kPassVectors = Product::pass_vectors(M), kPasses = kVectors / kPassVectors;
   constexpr std::size_t kPassTiles = 8;  // 4.6 or 8.7 KB; loading and storing the sums costs a twentieth of them
