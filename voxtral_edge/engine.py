@@ -16,7 +16,7 @@ from voxtral_edge.events import Event
 from voxtral_edge.hotwords import Hotwords, parse_hotwords
 from voxtral_edge.machine import obtainable_memory_bytes
 from voxtral_edge.package_folder import find_package, read_manifest
-from voxtral_edge.packed_cache import cache_folder
+from voxtral_edge.packed_cache import CacheChoice, cache_choice, cache_files, cache_path
 from voxtral_edge.results import SUBTITLE_LIMITS, SegmentLimits, Transcript
 from voxtral_edge.stream import Stream
 from voxtral_edge.tokenizer import Tokenizer
@@ -70,9 +70,10 @@ def load(
                  level of the speech. The model hears quiet speech badly (docs/live.md); 0, the reference's
                  way, changes nothing
     cache_packed keep the permuted weights in a file and map it from then on: a quicker start, and one copy in
-                 memory for all processes. True: in ~/.cache/voxtral-edge; a folder: there; None: as the
-                 variable VOXTRAL_EDGE_CACHE_PACKED says, else off. A cache that cannot be used or written is
-                 no error; `Engine.warnings` says why (native engine only)
+                 memory for all processes. True: in ~/.cache/voxtral-edge; a folder: there; False: neither use
+                 nor make one; None: as the variable VOXTRAL_EDGE_CACHE_PACKED says, else use a file in
+                 ~/.cache/voxtral-edge but make none. A cache that cannot be used or written is no error;
+                 `Engine.warnings` says why (native engine only)
     affinity     "auto" pins each worker thread to a CPU of its own, fast ones first; "0-3,6" to these; "off" does
                  not. "": as the variable VOXTRAL_EDGE_AFFINITY says, else off. The calling thread is never
                  moved (native engine only)
@@ -91,8 +92,8 @@ def load(
     defaults = _stream_defaults(break_pad_runs, gain)
     directory = find_package(name_or_dir)
     if engine == "native":
-        cache = cache_folder(cache_packed)
-        if cache is None:  # a mapped file may be larger than memory, only slow
+        cache = cache_choice(cache_packed)
+        if not _mapped(directory, cache):
             _require_memory(directory)
         try:
             core = native_module().NativeEngine(
@@ -100,7 +101,8 @@ def load(
                 threads=threads,
                 kv_cache=kv_cache,
                 on_progress=on_progress,
-                packed_cache_folder="" if cache is None else str(cache),
+                packed_cache_folder="" if cache is None else str(cache.folder),
+                packed_cache_write=cache is not None and cache.write,
                 affinity=affinity,
             )
         except MemoryError as error:
@@ -108,6 +110,13 @@ def load(
     else:
         core = _onnxruntime_engine(directory, threads)
     return Engine(core, directory, engine, defaults)
+
+
+def _mapped(directory: Path, cache: CacheChoice | None) -> bool:
+    """Whether the weights will be pages of a file, which may be larger than memory, only slow."""
+    if cache is None or cache.write:
+        return cache is not None
+    return bool(cache_files(cache.folder)) and cache_path(directory, cache.folder).exists()
 
 
 def _require_memory(directory: Path) -> None:

@@ -85,3 +85,8 @@ def _umask() -> int:
     value = os.umask(0o022)
     os.umask(value)
     return value
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: `2.51 GB`."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

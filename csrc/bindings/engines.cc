@@ -12,6 +12,7 @@
 #include "engine/native_engine.h"
 #include "kernels/registry.h"
 #include "model/delay_condition.h"
+#include "model/packed_cache_format.h"
 
 namespace voxtral_edge {
 
@@ -37,7 +38,7 @@ class BoundNativeEngine final : public BoundEngine {
  public:
   BoundNativeEngine(const std::string& directory, std::optional<std::size_t> threads, const std::string& kv_cache,
                     const std::string& kernels, LoadProgress progress, const std::string& packed_cache_folder,
-                    const std::string& affinity)
+                    bool packed_cache_write, const std::string& affinity)
       : BoundEngine(directory) {
     if (threads && *threads == 0) throw Error(ErrorCode::usage, "threads: must be at least 1, or None to choose");
     NativeEngineOptions options;
@@ -50,6 +51,7 @@ class BoundNativeEngine final : public BoundEngine {
       throw Error(ErrorCode::usage, "kv_cache: \"" + kv_cache + "\" is not one of auto, f32, f16, int8");
     options.progress = std::move(progress);
     options.packed_cache_folder = packed_cache_folder;
+    options.packed_cache_write = packed_cache_write;
     options.affinity = affinity;
     const py::gil_scoped_release release;
     engine_ = NativeEngine::load(package(), options);
@@ -250,11 +252,16 @@ void bind_engines(py::module_& module) {
 
   py::class_<BoundNativeEngine, BoundEngine, std::shared_ptr<BoundNativeEngine>>(module, "NativeEngine")
       .def(py::init<const std::string&, std::optional<std::size_t>, const std::string&, const std::string&,
-                    LoadProgress, const std::string&, const std::string&>(),
+                    LoadProgress, const std::string&, bool, const std::string&>(),
            py::arg("package_dir"), py::arg("threads") = py::none(), py::arg("kv_cache") = "auto",
            py::arg("kernels") = "", py::arg("on_progress") = nullptr, py::arg("packed_cache_folder") = "",
-           py::arg("affinity") = "")
+           py::arg("packed_cache_write") = true, py::arg("affinity") = "")
       .def("info", &native_info);
+
+  module.def(
+      "packed_cache_file_name",
+      [](const std::string& directory) { return packed_cache_file_name(*Package::open(directory)); },
+      py::arg("package_dir"), "What the file of this package's permuted weights is called, in whatever folder.");
 
   py::class_<BoundPythonEngine, BoundEngine, PythonEngineTrampoline, std::shared_ptr<BoundPythonEngine>>(module,
                                                                                                          "PythonEngine")

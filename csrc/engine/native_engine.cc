@@ -165,9 +165,14 @@ std::unique_ptr<NativeEngine::Weights> NativeEngine::load_through_cache(const Na
       packed_cache_.state = State::mapped;
       return weights;
     } catch (const Error& error) {
-      packed_cache_.note = std::string(error.what()) + "; the cache is made again";
+      packed_cache_.note =
+          std::string(error.what()) + (options.packed_cache_write
+                                           ? "; the cache is made again"
+                                           : "; loaded without it, `voxtral-edge cache add` makes it again");
+      packed_cache_.state = State::failed;
     }
   }
+  if (!options.packed_cache_write) return load_weights(options.progress, {});
   try {
     PackedCacheWriter writer(packed_cache_.path, *package_);
     auto weights = load_weights(options.progress, {nullptr, &writer});

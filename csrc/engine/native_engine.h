@@ -26,13 +26,16 @@ struct NativeEngineOptions {
   KvChoice kv_cache = KvChoice::automatic;  // automatic: chosen by the weights' precision
   std::string kernels;                      // name; empty: active_kernels()
   LoadProgress progress;
-  // Folder for the file of permuted weights (model/packed_cache.h): mapped if it is there, else written. Empty: none.
+  // Folder for the file of permuted weights (model/packed_cache.h): mapped if it is there and fits, else written where
+  // `packed_cache_write` says so. Empty: none.
   std::string packed_cache_folder;
+  bool packed_cache_write = true;
 };
 
 // What became of NativeEngineOptions::packed_cache_folder.
 struct PackedCacheReport {
-  enum class State { off, mapped, written, failed } state = State::off;  // failed: loaded without, see note
+  // off: no folder, or no file in it and none to be written; failed: loaded without, see note
+  enum class State { off, mapped, written, failed } state = State::off;
   std::string path;
   std::string note;  // why a file that is there could not be used, why none could be written; or empty
 };

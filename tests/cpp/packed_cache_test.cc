@@ -114,6 +114,29 @@ TEST("the file does not depend on threads or kernels") {
   }
 }
 
+TEST("where nothing is to be written, what is there is used or left alone") {
+  Bench bench;
+  NativeEngineOptions options;
+  options.threads = 1;
+  options.packed_cache_folder = bench.folder.path();
+  options.packed_cache_write = false;
+  const auto load = [&] { return NativeEngine::load(bench.model.package, options)->packed_cache(); };
+  CHECK(load().state == State::off);
+  CHECK(std::filesystem::is_empty(bench.folder.path()));
+  bench.load();
+  CHECK(load().state == State::mapped);
+  CHECK(load().note.empty());
+  flip_byte(bench.path, kPackedCacheAlignment + 5);
+  const std::string damaged = read_file(bench.path);
+  const PackedCacheReport report = load();
+  CHECK(report.state == State::failed);
+  CHECK(report.note.find("its weights are damaged; loaded without it") != std::string::npos);
+  CHECK(read_file(bench.path) == damaged);
+  options.packed_cache_folder = bench.folder / "nowhere";
+  CHECK(load().state == State::off);
+  CHECK(!std::filesystem::exists(options.packed_cache_folder));
+}
+
 TEST("without a folder there is no cache") {
   Bench bench;
   CHECK(bench.model.engine->packed_cache().state == State::off);

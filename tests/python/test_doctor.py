@@ -141,7 +141,7 @@ def test_the_cache_of_weights_is_shown(tmp_path: Path) -> None:
     code, out, _ = run_cli("doctor", "--megabytes", 32, env={"VOXTRAL_EDGE_CACHE_PACKED": str(tmp_path)})
     assert code == 0
     (line,) = [line for line in out.splitlines() if "Packed cache" in line]
-    assert str(tmp_path) in line and "tiny-en (" in line and " on;" in line
+    assert str(tmp_path) in line and "tiny-en (" in line and " made and used;" in line
 
 
 def test_json_is_complete_and_agrees_with_the_interface() -> None:

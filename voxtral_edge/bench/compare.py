@@ -50,6 +50,7 @@ _VARIED: dict[str, Any] = {
     "audio": lambda r: (r["audio"]["kind"], r["audio"]["name"]),
     "replayed tokens": lambda r: (r["audio"]["replayed"] or {}).get("model"),
     "seconds": lambda r: r["audio"]["seconds"],
+    "permuted weights": lambda r: r["load"]["packed_cache"],
     "kernel": lambda r: r["machine"]["kernel"],
     "governor": lambda r: r["machine"]["governor"],
     "encoder KV": lambda r: r["bytes"]["encoder_kv"],

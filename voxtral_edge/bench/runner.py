@@ -23,7 +23,7 @@ from voxtral_edge.engine import DEFAULT_DELAY_MS, TOKEN_MS, Engine, delay_tokens
 from voxtral_edge.errors import UsageError
 from voxtral_edge.machine import memory_bytes
 from voxtral_edge.package_folder import find_package, read_manifest
-from voxtral_edge.packed_cache import cache_files, cache_folder
+from voxtral_edge.packed_cache import cache_choice, cache_files
 from voxtral_edge.stream import Stream
 
 MODES = ("unpaced", "paced", "file", "streams", "paced streams")
@@ -251,8 +251,8 @@ def open_core_stream(
 def _load(options: BenchOptions, directory: Path, measured: Measured, threads: int) -> Engine:
     """Loads the engine and notes how long that took and where the weights came from."""
     weights = directory / "weights.bin"
-    cache = cache_folder(options.cache_packed)
-    files = [weights, *(file.path for file in (cache_files(cache) if cache is not None else []))]
+    cache = cache_choice(options.cache_packed)
+    files = [weights, *(file.path for file in (cache_files(cache.folder) if cache is not None else []))]
     if options.cold:
         memory.drop_from_cache(weights)
     # Reading what is not there yet would leave it there, and the load would not be the one asked for.

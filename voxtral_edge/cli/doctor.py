@@ -29,7 +29,7 @@ from voxtral_edge.engine import load
 from voxtral_edge.errors import UsageError, VoxtralEdgeError
 from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
 from voxtral_edge.package_folder import bundled_models, find_package, read_manifest
-from voxtral_edge.packed_cache import cache_files, cache_folder, default_folder
+from voxtral_edge.packed_cache import VARIABLE, cache_choice, cache_files, default_folder
 from voxtral_edge.step_cost import DECODE_PASSES, ProductRates, StepCost, cost_of_full_model, cost_of_manifest
 
 PRECISIONS = ("int4", "int8")
@@ -199,13 +199,21 @@ def predict(
     )
 
 
+def _default_folder() -> Path | None:
+    try:
+        return default_folder()
+    except RuntimeError:
+        return None
+
+
 def _packed_cache() -> dict[str, Any]:
     """Where permuted weights are kept, and the files there."""
-    folder = cache_folder(None)
-    files = cache_files(folder or default_folder())
+    chosen = cache_choice(None)
+    folder = _default_folder() if chosen is None else chosen.folder
+    files = [] if folder is None else cache_files(folder)
     return {
-        "on": folder is not None,
-        "folder": str(folder or default_folder()),
+        "use": "never" if chosen is None else "always" if chosen.write else "if there",
+        "folder": None if folder is None else str(folder),
         "files": [{"name": file.path.name, "package": file.package, "bytes": file.bytes} for file in files],
     }
 
@@ -261,7 +269,12 @@ def _facts_lines(facts: dict[str, Any]) -> list[str]:
 
 def _packed_cache_line(cache: dict[str, Any]) -> str:
     held = ", ".join(f"{file['package']} ({_gb(file['bytes'])})" for file in cache["files"]) or "empty"
-    return f"{'on' if cache['on'] else 'off without --cache-packed'}; {cache['folder']}: {held}"
+    use = {
+        "never": f"refused by {VARIABLE}",
+        "always": "made and used",
+        "if there": "used where there is one",
+    }
+    return f"{use[cache['use']]}; {cache['folder'] or 'no home folder'}: {held}"
 
 
 def _prediction_lines(

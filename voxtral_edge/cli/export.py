@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voxtral_edge.errors import UsageError
+from voxtral_edge.files import size_text
 
 if TYPE_CHECKING:
     from voxtral_edge.export import ExportReport
@@ -62,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="int4 scales from the largest value instead of the smallest error (faster, less exact)",
     )
+    parser.add_argument(
+        "--cache-packed",
+        action="store_true",
+        help="also permute the weights into ~/.cache/voxtral-edge, as `voxtral-edge cache add` does",
+    )
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="worker threads (%(default)s)")
     parser.add_argument(
         "--progress",
@@ -94,6 +100,10 @@ def run(args: argparse.Namespace) -> int:
             provenance=provenance,
         )
     _say(_summary(report))
+    if args.cache_packed:
+        from voxtral_edge.cli import cache
+
+        _say(cache.made(args.output, True))
     return 0
 
 
@@ -132,11 +142,9 @@ def _say(text: str) -> None:
 
 def _summary(report: ExportReport) -> str:
     parts = [
-        f"{group} {report.precision.get(group, 'fp32')} {_size(count)}"
+        f"{group} {report.precision.get(group, 'fp32')} {size_text(count)}"
         for group, count in report.groups.items()
     ]
-    return f"wrote {report.path}: {_size(report.total_bytes)} in {report.seconds:.1f} s ({', '.join(parts)})"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    return (
+        f"wrote {report.path}: {size_text(report.total_bytes)} in {report.seconds:.1f} s ({', '.join(parts)})"
+    )

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "voxtral_edge.cli.serve",
         "live and recorded speech over HTTP, WebSocket (OpenAI, vLLM, Mistral) and Wyoming",
     ),
+    "cache": ("voxtral_edge.cli.cache", "permuted weights kept in files, so that models start quickly"),
     "bench": ("voxtral_edge.cli.bench", "measure speed against the 80 ms deadline and the memory floor"),
     "doctor": (
         "voxtral_edge.cli.doctor",

@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser, streams: bool = True) -> None
         "--cache-packed",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="keep the permuted weights in a file and map it from then on (VOXTRAL_EDGE_CACHE_PACKED=1)",
+        help="make a file of the permuted weights if there is none; one that is there is used anyway, but with "
+        "--no-cache-packed (VOXTRAL_EDGE_CACHE_PACKED=1, 0)",
     )
     add(
         "--cache-packed-dir",
