@@ -18,15 +18,17 @@ from voxtral_edge.step_cost import StepCost, StepPart, cost_of_full_model, cost_
 # The published model (specification §1.2): linear parameters, and what always stays float32.
 LINEAR_PARAMETERS = 964_689_920 + 25_165_824 + 3_026_190_336 + 402_653_184
 FLOAT_PARAMETERS = 5_406_720 + 461_568
+ADAPTER_PARAMETERS = 25_165_824
 
 
 @pytest.mark.parametrize(
     ("precision", "bytes_per_weight"), [("int4", 0.5625), ("int8", 1.0625), ("fp16", 2), ("fp32", 4)]
 )
 def test_weight_bytes_follow_from_the_dimensions(precision: str, bytes_per_weight: float) -> None:
-    """Block 32 with one fp16 scale: 4.5 and 8.5 bits per weight."""
+    """Block 32 with one fp16 scale: 4.5 and 8.5 bits per weight; int4 keeps the adapter in int8."""
     cost = cost_of_full_model(precision)
-    assert cost.weight_bytes == LINEAR_PARAMETERS * bytes_per_weight + 4 * FLOAT_PARAMETERS
+    expected = LINEAR_PARAMETERS * bytes_per_weight + 4 * FLOAT_PARAMETERS
+    assert cost.weight_bytes == expected + (ADAPTER_PARAMETERS * 0.5 if precision == "int4" else 0)
 
 
 @pytest.mark.parametrize(("precision", "bytes_per_frame"), [("int4", 262_144), ("int8", 524_288)])
@@ -110,8 +112,8 @@ def test_larger_steps_share_passes() -> None:
 def test_slow_cores_are_named_and_decide() -> None:
     """Memory as fast as an Orin Nano Super's, and six cores that multiply slower than it reads."""
     cost = cost_of_full_model("int4")
-    fast = {(4, 1): 1e15, (4, 4): 1e15}
-    slow = {(4, 1): 6 * 19e9, (4, 4): 6 * 23.5e9}
+    fast = {(4, 1): 1e15, (4, 4): 1e15, (8, 1): 1e15}
+    slow = {(4, 1): 6 * 19e9, (4, 4): 6 * 23.5e9, (8, 1): 6 * 19e9}
     assert predict("int4", cost, 77.0, int(8e9), fast).live
     prediction = predict("int4", cost, 77.0, int(8e9), slow)
     assert not prediction.live and "the cores are the limit" in prediction.verdict
@@ -125,7 +127,8 @@ def test_products_follow_from_the_dimensions() -> None:
     assert sum(part.bytes for part in cost.parts) == cost.weight_bytes
     assert {(part.bits, part.rows): part.multiply_adds for part in cost.parts if part.bits} == {
         (4, 4): 4 * encoder,
-        (4, 1): LINEAR_PARAMETERS - encoder,
+        (4, 1): LINEAR_PARAMETERS - encoder - ADAPTER_PARAMETERS,
+        (8, 1): ADAPTER_PARAMETERS,
     }
     assert not any(part.bits for part in cost_of_full_model("fp16").parts)
 

@@ -42,7 +42,8 @@ def test_defaults_are_int4_and_the_folder_name(checkpoint, tmp_path):
     assert main(["export", str(checkpoint), "-o", str(target), "--layout", "mistral", "--name", "x"]) == 0
     manifest = read_manifest(target)
     assert (manifest["name"], manifest["source"]["layout"]) == ("x", "mistral")
-    assert set(manifest["precision"].values()) == {"int4"}
+    assert {group for group, chosen in manifest["precision"].items() if chosen != "int4"} == {"adapter"}
+    assert manifest["precision"]["adapter"] == "int8"
 
 
 def test_recipe_and_plain_scales(checkpoint, tmp_path):

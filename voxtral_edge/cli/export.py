@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="int4",
         metavar="P",
-        help="fp32, fp16, int8, int4 or a recipe file, *.toml (%(default)s)",
+        help="fp32, fp16, int8, int4 (adapter int8) or a recipe file, *.toml (%(default)s)",
     )
     parser.add_argument(
         "--synthetic", metavar="SIZE", help="random weights instead of SRC: 4b (full size) or tiny"
