@@ -111,7 +111,10 @@ class PythonEngineAdapter final : public Engine {
 
   const ModelConfig& config() const override { return bound_.package()->config(); }
   std::size_t preferred_batch_tokens() const override { return 1; }  // its result may depend on the batch: keep one
-  std::size_t preferred_drafts() const override { return 0; }
+  std::span<const double> decode_costs() const override {
+    static constexpr double kOneRow[] = {1.0};
+    return kOneRow;
+  }
 
   std::unique_ptr<EngineState> create_state(std::size_t delay_tokens, std::uint64_t first_token_position) override {
     const std::vector<float> scales = delay_scales(*bound_.package(), delay_tokens);
@@ -202,7 +205,8 @@ py::dict native_info(BoundNativeEngine& bound) {
   info["threads"] = engine.threads();
   info["encoder_kv"] = kv_name(engine.encoder_kv());
   info["decoder_kv"] = kv_name(engine.decoder_kv());
-  info["preferred_drafts"] = engine.preferred_drafts();
+  const std::span<const double> costs = engine.decode_costs();
+  info["decode_costs"] = std::vector<double>(costs.begin(), costs.end());
   info["weight_bytes"] = engine.weight_bytes();
   info["state_bytes"] = engine.state_bytes();
   const PackedCacheReport& cache = engine.packed_cache();

@@ -42,15 +42,15 @@ void NgramTable::learn(std::uint32_t id) {
 }
 
 // The longest context that was right before decides; after it, the longest that was seen at all.
-std::uint32_t NgramTable::next_after(const Context& context) const {
+NgramTable::Guess NgramTable::next_after(const Context& context) const {
   const Entry* seen = nullptr;
   for (std::size_t order = context.known(); order >= 1; --order) {
     const Entry* entry = find(context.last(order));
     if (entry == nullptr) continue;
-    if (entry->hits > 0) return entry->next;
+    if (entry->hits > 0) return {entry->next, order};
     if (seen == nullptr) seen = entry;
   }
-  return seen != nullptr ? seen->next : pad_id_;
+  return {seen != nullptr ? seen->next : pad_id_, 0};
 }
 
 }  // namespace voxtral_edge

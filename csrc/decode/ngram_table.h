@@ -32,6 +32,11 @@ class NgramTable {
     std::size_t known_ = 0;  // newest last
   };
 
+  struct Guess {
+    std::uint32_t id;
+    std::size_t order;  // tokens of context that decided; 0: no context was right before
+  };
+
   explicit NgramTable(std::uint32_t pad_id);
 
   void reset();
@@ -40,8 +45,8 @@ class NgramTable {
   const Context& context() const { return recent_; }
   std::uint32_t last() const { return recent_.last(); }
   // Most likely token after a context, and after what was learned last.
-  std::uint32_t next_after(const Context& context) const;
-  std::uint32_t next() const { return next_after(recent_); }
+  Guess next_after(const Context& context) const;
+  Guess next() const { return next_after(recent_); }
 
  private:
   static constexpr std::size_t kEntries = 1u << 14;  // per order; a collision overwrites: the newest is the likeliest

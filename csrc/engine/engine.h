@@ -94,9 +94,10 @@ class Engine {
   // Tokens of audio that one encode call is best given when more than one is waiting.
   virtual std::size_t preferred_batch_tokens() const = 0;
 
-  // Drafts worth verifying per decode pass when audio is ahead of text; 0 where a row's result may depend on the rows
-  // beside it, so that drafts could change the text.
-  virtual std::size_t preferred_drafts() const = 0;
+  // Relative times of decode passes of 1, 2, ... rows: how many drafts are worth verifying, at most one less than
+  // these, when audio is ahead of text. One alone where a row's result may depend on the rows beside it, so that drafts
+  // could change the text.
+  virtual std::span<const double> decode_costs() const = 0;
 
   WarmStarts& warm_starts() { return warm_starts_; }
 

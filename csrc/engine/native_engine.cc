@@ -1,7 +1,6 @@
 #include "engine/native_engine.h"
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <iterator>
 #include <limits>
@@ -137,7 +136,7 @@ NativeEngine::NativeEngine(std::shared_ptr<const Package> package, const NativeE
   logit_rows_.resize(kMaxPassRows);
   encode_pieces_.reserve(kMaxPassRows);
   decode_pieces_.reserve(kMaxPassRows);
-  preferred_drafts_ = measure_preferred_drafts();
+  decode_costs_ = measure_decode_costs();
 }
 
 NativeEngine::~NativeEngine() = default;
@@ -197,34 +196,39 @@ std::unique_ptr<NativeEngine> NativeEngine::load(std::shared_ptr<const Package> 
 // threads).
 std::size_t NativeEngine::preferred_batch_tokens() const { return kMaxPassRows / frames_per_token(); }
 
-std::size_t NativeEngine::preferred_drafts() const { return preferred_drafts_; }
-
-// What k drafts cost depends on the machine: 8 rows take 1.25 times one row with AVX-512 on a slow memory bus, about 5
-// times on a Jetson's CPU, where guessing would lose. So the largest product, the head, is timed once with each number
-// of rows, and the k with the most tokens per second wins. Only speed depends on the answer, never a token.
-std::size_t NativeEngine::measure_preferred_drafts() {
-  struct Candidate {
-    std::size_t drafts;
-    double tokens_per_pass;  // middle of what docs/lab-notebook.md lists for n-grams alone on speech
+// What drafts cost depends on the machine: 8 rows take 1.1 to 1.25 times one row with AVX-512 and 16 rows twice, but 8
+// rows 5 times on a Jetson's CPU. So the largest product, the head, is timed with some numbers of rows; between them
+// costs are taken as linear. Only speed depends on the answer, never a token.
+std::vector<double> NativeEngine::measure_decode_costs() {
+  struct Point {
+    std::size_t rows;
     double seconds = std::numeric_limits<double>::infinity();
   };
-  Candidate candidates[] = {{0, 1.0}, {1, 1.7}, {3, 2.5}, {7, 3.2}};
+  Point points[] = {{1}, {4}, {8}, {16}};
   // The best of each counts: neighbours on a busy machine only ever slow a pass down. In turns, because what the memory
-  // gives drifts within the 50 ms that this takes.
-  constexpr int kRepeats = 3;
+  // gives drifts meanwhile; until turns bring nothing better: 3 (70 ms at full size) if the machine is quiet.
+  constexpr int kLeastTurns = 3, kMostTurns = 10;
   std::fill(residual_.begin(), residual_.end(), 1.0f);
-  for (int repeat = 0; repeat < kRepeats; ++repeat) {
-    for (Candidate& candidate : candidates) {
-      const auto start = std::chrono::steady_clock::now();
-      weights_->head.forward(executor_, residual_.data(), candidate.drafts + 1, choices_.data(), logit_rows_.data());
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-      candidate.seconds = std::min(candidate.seconds, took.count());
+  bool better = true;
+  for (int turn = 0; turn < kLeastTurns || (better && turn < kMostTurns); ++turn) {
+    better = false;
+    for (Point& point : points) {
+      Stopwatch watch;
+      weights_->head.forward(executor_, residual_.data(), point.rows, choices_.data(), logit_rows_.data());
+      const double seconds = 1e-9 * static_cast<double>(watch.lap_ns());
+      better = better || seconds < 0.98 * point.seconds;
+      point.seconds = std::min(point.seconds, seconds);
     }
   }
-  const auto rate = [](const Candidate& candidate) { return candidate.tokens_per_pass / candidate.seconds; };
-  return std::max_element(std::begin(candidates), std::end(candidates),
-                          [&](const Candidate& a, const Candidate& b) { return rate(a) < rate(b); })
-      ->drafts;
+  std::vector<double> costs{1.0};
+  for (std::size_t i = 1; i < std::size(points); ++i) {
+    const double begin = costs.back(), end = std::max(begin, points[i].seconds / points[0].seconds);
+    const std::size_t steps = points[i].rows - points[i - 1].rows;
+    for (std::size_t step = 1; step <= steps; ++step) {
+      costs.push_back(begin + (end - begin) * static_cast<double>(step) / static_cast<double>(steps));
+    }
+  }
+  return costs;
 }
 
 std::size_t NativeEngine::weight_bytes() const {

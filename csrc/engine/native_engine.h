@@ -55,7 +55,7 @@ class NativeEngine final : public Engine {
   bool times_stages() const override { return true; }
   void rewind(EngineState& state, std::size_t positions) override;
   std::size_t preferred_batch_tokens() const override;
-  std::size_t preferred_drafts() const override;
+  std::span<const double> decode_costs() const override { return decode_costs_; }
 
   const Kernels& kernels() const { return executor_.kernels(); }
   std::size_t threads() { return executor_.pool().size(); }
@@ -67,7 +67,7 @@ class NativeEngine final : public Engine {
 
  private:
   struct Weights;
-  std::size_t measure_preferred_drafts();
+  std::vector<double> measure_decode_costs();
   std::unique_ptr<Weights> load_weights(const LoadProgress& progress, PackedCacheUse cache);
   std::unique_ptr<Weights> load_through_cache(const NativeEngineOptions& options);
   NativeEngine(std::shared_ptr<const Package> package, const NativeEngineOptions& options, std::size_t threads);
@@ -88,7 +88,7 @@ class NativeEngine final : public Engine {
   std::vector<float*> logit_rows_;
   std::vector<EncodeRequest> encode_pieces_;
   std::vector<DecodeRequest> decode_pieces_;
-  std::size_t preferred_drafts_ = 0;
+  std::vector<double> decode_costs_;
   std::mutex delay_mutex_;
   std::map<std::size_t, std::shared_ptr<const std::vector<float>>> delay_scales_;
 };

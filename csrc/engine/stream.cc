@@ -27,6 +27,12 @@ void append(std::vector<float>& to, const std::vector<float>& from, std::size_t 
   to.insert(to.end(), from.begin(), from.begin() + static_cast<std::ptrdiff_t>(count));
 }
 
+// A number of drafts that was asked for is kept to, whatever it costs.
+std::span<const double> costs_of_drafts(const Engine& engine, const StreamOptions& options) {
+  static constexpr double kFree[] = {1.0};
+  return options.max_drafts ? std::span<const double>(kFree) : engine.decode_costs();
+}
+
 bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
 }  // namespace
@@ -36,7 +42,7 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
       tokenizer_(std::move(tokenizer)),
       options_(options),
       batch_tokens_(options.max_batch_tokens != 0 ? options.max_batch_tokens : engine_->preferred_batch_tokens()),
-      max_drafts_(std::min(options.max_drafts.value_or(engine_->preferred_drafts()), kMaxPassRows - 1)),
+      max_drafts_(std::min(options.max_drafts.value_or(engine_->decode_costs().size() - 1), kMaxPassRows - 1)),
       prompt_tokens_(1 + config().audio.left_pad_tokens + checked_delay(options.delay_tokens)),
       gain_(options.gain),
       log_mel_(config().audio, config().encoder.mel_bins),
@@ -46,7 +52,7 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
                                       config().audio.samples_per_token) /  // audio pushed ahead of the decoder
                       static_cast<double>(config().audio.sample_rate_hz)),
       drafter_({config().tokens.streaming_pad, config().tokens.streaming_word, config().decoder.width,
-                options.delay_tokens, batch_tokens_ + max_drafts_}),
+                options.delay_tokens, batch_tokens_ + max_drafts_, max_drafts_, costs_of_drafts(*engine_, options)}),
       time_line_(
           static_cast<double>(config().audio.samples_per_token) / static_cast<double>(config().audio.sample_rate_hz),
           static_cast<double>(config().audio.sample_rate_hz)) {
@@ -263,10 +269,10 @@ bool Stream::next_decode(DecodeRequest& request, std::size_t most_tokens) {
     std::fill_n(previous_ids_.begin(), decoding_positions_, config().tokens.streaming_pad);
     if (next_position_ == 0) previous_ids_[0] = config().tokens.bos;
   } else {
-    decoding_positions_ = decoding_results_ = std::min(most, max_drafts_ + 1);
     previous_ids_[0] = last_id_;
-    drafter_.propose(next_position_, {&previous_ids_[1], decoding_positions_ - 1});
-    stats_.drafted_tokens += decoding_positions_ - 1;
+    const std::size_t drafts = drafter_.propose(next_position_, {&previous_ids_[1], std::min(most - 1, max_drafts_)});
+    decoding_positions_ = decoding_results_ = drafts + 1;
+    stats_.drafted_tokens += drafts;
   }
   request = {state_.get(),
              embeddings_.data(),
@@ -293,6 +299,7 @@ void Stream::decoded(std::uint64_t took_ns, const DecodeTimes& times, Events& ev
       if (kept < decoding_positions_ && last_id_ != previous_ids_[kept]) break;
     }
     stats_.accepted_drafts += kept - 1;
+    drafter_.passed(decoding_positions_, kept);
   } else if (decoding_results_ == 1) {
     keep_logits(0);
     accept(choose(0), events);

@@ -29,7 +29,7 @@ struct StreamOptions {
   std::size_t delay_tokens = 0;      // 1 .. 30 (80 .. 2400 ms)
   std::size_t max_batch_tokens = 0;  // tokens of audio per encode call when more are waiting; 0: engine's choice
   std::optional<std::size_t> max_drafts =
-      std::nullopt;                        // tokens guessed per decode pass when audio is ahead; none: engine's choice
+      std::nullopt;                        // tokens guessed per decode pass when audio is ahead; none: what pays off
   GainOptions gain = {};                   // 0 dB: the samples as they are, as the reference
   std::uint64_t start_token_position = 0;  // where the absolute counters start (tests of long streams)
   std::shared_ptr<const BiasTree> bias = nullptr;               // phrases to listen for; none: null

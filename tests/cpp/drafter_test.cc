@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::uint32_t kPad = 32, kWord = 33;
 constexpr std::size_t kWidth = 20;  // no multiple of the eight sums
+constexpr double kFree[] = {1.0};   // rows cost nothing
 
 // Embeddings [positions][kWidth] of noise in which half of the values tell where words end, and the marks that follow
 // from it `delay` positions later.
@@ -88,14 +89,14 @@ TEST("numbers that are none, and what was before, are forgotten") {
 TEST("the audio decides where it is right about marks and the text is not, and only about marks") {
   for (const bool tells : {true, false}) {
     const Audio audio(4000, 6, tells);
-    Drafter drafter({kPad, kWord, kWidth, 6, 16});
+    Drafter drafter({kPad, kWord, kWidth, 6, 16, 12, kFree});
     drafter.reset(0);
     std::uint32_t last = kPad;
     int marks = 0, found = 0, wrong = 0, pads_behind_marks = 0;
     for (std::size_t p = 0; p < 4000; ++p) {
       drafter.hear(audio.at(p), 1);
       std::uint32_t draft[1];
-      drafter.propose(p, draft);
+      CHECK_EQ(drafter.propose(p, draft), 1u);
       const bool mark = audio.marks[p] && last != kWord;
       const std::uint32_t id = last == kWord ? 100 : (mark ? kWord : kPad);
       if (p >= 2000) {
@@ -120,7 +121,7 @@ TEST("the audio decides where it is right about marks and the text is not, and o
 TEST("a text that repeats is guessed from the text, whatever the audio says") {
   const Audio audio(2000, 6, false);
   const std::vector<std::uint32_t> cycle = {kPad, kPad, kWord, 100, 101, kPad, kWord, 102};
-  Drafter drafter({kPad, kWord, kWidth, 6, 16});
+  Drafter drafter({kPad, kWord, kWidth, 6, 16, 12, kFree});
   drafter.reset(0);
   for (std::size_t p = 0; p < 1000; ++p) {
     drafter.hear(audio.at(p), 1);
@@ -128,8 +129,54 @@ TEST("a text that repeats is guessed from the text, whatever the audio says") {
   }
   drafter.hear(audio.at(1000), 12);
   std::vector<std::uint32_t> drafts(12);
-  drafter.propose(1000, drafts);
+  CHECK_EQ(drafter.propose(1000, drafts), 12u);
   for (std::size_t i = 0; i < drafts.size(); ++i) CHECK_EQ(drafts[i], cycle[(1000 + i) % cycle.size()]);
+}
+
+TEST("lengths follow from chances and costs") {
+  const std::vector<float> sure(15, 1.0f), coin(15, 0.5f), never(15, 0.0f);
+  const double flat[] = {1.0}, linear[] = {1.0, 2.0}, kinked[] = {1.0, 1.0, 1.0, 1.0, 2.0};
+  DraftLength free(flat), dear(linear), both(kinked);
+  for (int pass = 0; pass < 300; ++pass) {
+    for (DraftLength* length : {&free, &dear, &both}) {
+      const std::size_t drafts = length->best(coin);
+      length->passed(drafts + 1, 2);
+    }
+  }
+  CHECK_EQ(free.best(never), 15u);
+  CHECK_EQ(dear.best(coin), 0u);  // a row costs what a token costs
+  CHECK_EQ(both.best(coin), 3u);  // rows beyond the fourth cost two tokens
+  CHECK_EQ(both.best(sure), 3u);
+  CHECK_EQ(both.best({}), 0u);
+  const double gentle[] = {1.0, 1.1};
+  DraftLength length(gentle);
+  for (int pass = 0; pass < 300; ++pass) length.passed(length.best(coin) + 1, 2);
+  CHECK(length.best(coin) >= 2 && length.best(coin) <= 5);
+  CHECK_EQ(length.best(sure), 15u);
+  length.reset();
+  CHECK_EQ(DraftLength(gentle).best(coin), length.best(coin));
+}
+
+TEST("guesses of a kind that is often wrong are not drafted where rows cost, and are again once they are right") {
+  const double costs[] = {1.0, 1.5};
+  Drafter drafter({kPad, kWord, kWidth, 6, 16, 8, costs});
+  drafter.reset(0);
+  check::RandomChoices numbers(5);
+  const std::vector<float> silence(kWidth * 2000, 0.5f);
+  std::vector<std::uint32_t> drafts(8);
+  std::size_t at_start = 0, in_noise = 0, in_silence = 0;
+  for (std::size_t p = 0; p < 1200; ++p) {
+    if (p % 8 == 0) drafter.hear(silence.data(), 8);
+    const std::size_t count = drafter.propose(p, drafts);
+    drafter.passed(count + 1, 1 + (p < 600 ? 0 : count));
+    if (p < 1) at_start = count;
+    if (p >= 500 && p < 600) in_noise += count;
+    if (p >= 1100) in_silence += count;
+    drafter.learn(p < 600 ? static_cast<std::uint32_t>(100 + numbers.below(500)) : kPad, p);
+  }
+  CHECK(at_start > 0);
+  CHECK(in_noise < 20);
+  CHECK(in_silence > 700);
 }
 
 CHECK_MAIN()

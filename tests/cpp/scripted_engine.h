@@ -18,8 +18,9 @@ namespace voxtral_edge::check {
 class ScriptedEngine final : public Engine {
  public:
   using Token = std::function<std::uint32_t(std::uint64_t generated)>;
-  explicit ScriptedEngine(const ModelConfig& config, Token token, std::shared_ptr<Engine> real = nullptr)
-      : config_(config), token_(std::move(token)), real_(std::move(real)) {}
+  explicit ScriptedEngine(const ModelConfig& config, Token token, std::shared_ptr<Engine> real = nullptr,
+                          std::vector<double> costs = {1.0})
+      : config_(config), token_(std::move(token)), real_(std::move(real)), costs_(std::move(costs)) {}
 
   const ModelConfig& config() const override { return config_; }
 
@@ -60,11 +61,10 @@ class ScriptedEngine final : public Engine {
     if (record_ids) previous_ids.resize(previous_ids.size() - positions);
   }
   std::size_t preferred_batch_tokens() const override { return 8; }
-  std::size_t preferred_drafts() const override { return drafts; }
+  std::span<const double> decode_costs() const override { return costs_; }
 
   std::function<void(std::uint64_t generated, float* row)> logits;  // where a test needs them
   bool record_ids = true;
-  std::size_t drafts = 0;
   std::uint64_t encoded_tokens = 0, decoded_positions = 0;
   std::size_t largest_encode = 0;
   std::vector<std::uint32_t> previous_ids;  // of every decoded position that was not taken back
@@ -73,6 +73,7 @@ class ScriptedEngine final : public Engine {
   ModelConfig config_;
   Token token_;
   std::shared_ptr<Engine> real_;
+  std::vector<double> costs_;
   std::uint64_t prompt_ = 0;
 };
 

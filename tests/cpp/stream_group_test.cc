@@ -64,7 +64,7 @@ class WatchedEngine final : public Engine {
   }
   void rewind(EngineState& state, std::size_t positions) override { real_->rewind(state, positions); }
   std::size_t preferred_batch_tokens() const override { return real_->preferred_batch_tokens(); }
-  std::size_t preferred_drafts() const override { return real_->preferred_drafts(); }
+  std::span<const double> decode_costs() const override { return real_->decode_costs(); }
 
   std::size_t encodes = 0, decodes = 0, largest = 0;
   std::function<void()> during_pass = [] {};

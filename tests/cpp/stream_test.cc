@@ -40,8 +40,9 @@ std::uint32_t piece_token(std::size_t index) { return byte_token(0) + 256 + stat
 struct Scripted {
   std::shared_ptr<ScriptedEngine> engine;
   Stream stream;
-  explicit Scripted(ScriptedEngine::Token token, StreamOptions options = options_of(3))
-      : engine(std::make_shared<ScriptedEngine>(model().engine->config(), std::move(token))),
+  explicit Scripted(ScriptedEngine::Token token, StreamOptions options = options_of(3),
+                    std::vector<double> costs = {1.0})
+      : engine(std::make_shared<ScriptedEngine>(model().engine->config(), std::move(token), nullptr, std::move(costs))),
         stream(engine, model().tokenizer, options) {}
 };
 
@@ -124,6 +125,35 @@ TEST("drafts cost passes or save them, never a token") {
       check::check_same(check::transcribe(model(), options, audio, std::vector<std::size_t>{piece}), expected);
     }
   }
+}
+
+TEST("drafts of any length, whatever rows cost, change no token: two thousand tokens, eight windows") {
+  const std::vector<float> audio = check::synthetic_audio(2000 * 1280, 5);
+  // Words of changing length at changing distances: some of it can be guessed.
+  const auto token = [](std::uint64_t g) {
+    const std::uint64_t at = (g * g / 700) % 11;
+    return at == 2 ? mark() : at == 3 ? piece_token(static_cast<std::uint32_t>(g / 50 % 3)) : pad();
+  };
+  const std::vector<std::vector<double>> curves = {
+      {1.0}, {1.0, 1.0, 1.0, 1.0}, {1.0, 1.1, 1.2, 1.3, 1.4, 2.0, 2.6, 3.2}, {1.0, 9.0, 17.0}};
+  std::vector<std::uint64_t> rows;
+  for (const std::vector<double>& costs : curves) {
+    Scripted s(token, options_of(3, 16), costs);
+    Events events;
+    for (std::size_t done = 0; done < audio.size(); done += 20480) {
+      s.stream.feed_more({audio.data() + done, std::min<std::size_t>(20480, audio.size() - done)}, events);
+    }
+    s.stream.finish(events);
+    CHECK_EQ(s.stream.token_ids().size(), 2011u);
+    for (std::size_t g = 0; g < 2011; ++g) CHECK_EQ(s.stream.token_ids()[g], token(g));
+    const StreamStats& stats = s.stream.stats();
+    CHECK(stats.drafted_tokens <= stats.decode_calls * (costs.size() - 1));
+    CHECK_EQ(s.engine->decoded_positions, s.engine->encoded_tokens);
+    rows.push_back(stats.drafted_tokens);
+  }
+  CHECK_EQ(rows[0], 0u);  // an engine that has no costs for more rows wants no drafts
+  CHECK(rows[1] > 500 && rows[2] > 500);
+  CHECK(rows[3] < 100);  // dear rows are hardly tried
 }
 
 TEST("audio that more follows waits for full passes, and nothing is lost or late at the end") {

@@ -28,7 +28,7 @@ def pcm() -> NDArray[np.float32]:
 
 
 def run(
-    pcm: NDArray[np.float32], delay_tokens: int, drafts: int, piece: int, more: bool = False
+    pcm: NDArray[np.float32], delay_tokens: int, drafts: int | None, piece: int, more: bool = False
 ) -> tuple[list[int], dict]:
     stream = _core.Stream(
         _core.NativeEngine(str(PACKAGE), 2),
@@ -47,7 +47,7 @@ def test_drafts_change_no_token(pcm: NDArray[np.float32], delay_tokens: int) -> 
     plain, stats = run(pcm, delay_tokens, 0, len(pcm))
     assert len(plain) > 2500
     assert stats["decode_calls"] >= len(plain)
-    for drafts, piece in ((1, len(pcm)), (7, len(pcm)), (7, 16000), (20, 100_000)):
+    for drafts, piece in ((1, len(pcm)), (7, len(pcm)), (7, 16000), (20, 100_000), (None, 20_480)):
         for more in (False, True):
             ids, _ = run(pcm, delay_tokens, drafts, piece, more)
             assert ids == plain, (drafts, piece, more)
