@@ -7,6 +7,9 @@ import sys
 
 from voxtral_edge.transcriber import Transcriber as WhisperModel
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+
 model = WhisperModel("tiny-en", device="cpu", compute_type="int8")
 segments, info = model.transcribe(sys.argv[1], beam_size=5, word_timestamps=True)
 

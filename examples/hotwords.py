@@ -7,6 +7,9 @@ import sys
 
 import voxtral_edge as ve
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
+
 engine = ve.load("tiny-en")
 print("without:", engine.transcribe(sys.argv[1]).text)
 print("with:   ", engine.transcribe(sys.argv[1], hotwords=sys.argv[2]).text)

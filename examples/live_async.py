@@ -8,6 +8,9 @@ import sys
 
 import voxtral_edge as ve
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+
 
 async def follow(engine: ve.Engine, path: str) -> None:
     async for event in engine.listen_async(path):

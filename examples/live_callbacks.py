@@ -8,6 +8,9 @@ import sys
 import voxtral_edge as ve
 from voxtral_edge.listen import Backlog
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+
 session = ve.load("tiny-en").listen(
     sys.argv[1],
     delay_ms=240,

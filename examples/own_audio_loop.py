@@ -9,6 +9,9 @@ import voxtral_edge as ve
 from voxtral_edge.audio import AudioFile
 from voxtral_edge.endpoint import Endpointer
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+
 engine = ve.load("tiny-en")
 endpointer = Endpointer(delay_s=0.48)
 with engine.stream(delay_ms=480) as stream, AudioFile(sys.argv[1]) as recording:

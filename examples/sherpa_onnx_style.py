@@ -8,6 +8,9 @@ import sys
 from voxtral_edge.audio import read_audio
 from voxtral_edge.compat.sherpa_onnx import OnlineRecognizer
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+
 recognizer = OnlineRecognizer.from_voxtral("tiny-en", enable_endpoint_detection=True)
 streams = []
 for path in sys.argv[1:]:

@@ -8,6 +8,9 @@ import sys
 import voxtral_edge as ve
 from voxtral_edge.formats import to_srt
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+
 engine = ve.load("tiny-en")
 transcript = engine.transcribe(sys.argv[1])
 

@@ -9,6 +9,9 @@ import wave
 
 from voxtral_edge.compat.vosk import KaldiRecognizer, Model
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+
 with wave.open(sys.argv[1], "rb") as recording:
     recognizer = KaldiRecognizer(Model("tiny-en"), recording.getframerate())
     while data := recording.readframes(4000):

@@ -54,9 +54,10 @@ def as_pcm(samples: Any) -> PcmArray:
             "int16 at 16 kHz, e.g. numpy.asarray(samples, dtype=numpy.float32)"
         )
     if samples.ndim != 1:
+        channels = int(np.argmin(samples.shape)) if samples.ndim else 0  # [samples, channels] or [channels, samples]
         raise UsageError(
             f"pcm has shape {samples.shape}; pass one channel as a one-dimensional array, e.g. "
-            "pcm.mean(axis=1)"
+            f"pcm.mean(axis={channels})"
         )
     if samples.dtype.kind == "f" and samples.dtype.itemsize in (4, 8):
         return np.ascontiguousarray(samples, dtype=np.float32)

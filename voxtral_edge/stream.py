@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +17,10 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """One live stream on an engine; make it with `Engine.stream`. Several streams may share an engine, each
-    used by one thread at a time.
+    """One live stream on an engine; make it with `Engine.stream`. Several streams may share an engine.
+
+    One thread at a time: while one is in `feed`, `flush`, `finish` or `reset`, these are a UsageError in any other;
+    reading `text`, `token_ids` or `stats()`, and `close`, wait until it is done.
 
     Whatever the sizes of the pieces that are fed, the text is the same, token for token. Text for a word can
     appear once `delay_ms` of audio after its end has been fed, or after `flush` or `finish`.
@@ -32,6 +37,7 @@ class Stream:
         self._last_token_ids: list[int] = []
         self._last_stats: dict[str, Any] = {}
         self.delay_ms = delay_ms
+        self._turn = threading.RLock()  # the same thread may be back through a signal handler
 
     def __enter__(self) -> Stream:
         return self
@@ -50,59 +56,78 @@ class Stream:
         samples are taken as silence and counted in `stats()`. UsageError for other types, and after `finish`.
         """
         samples = as_pcm(pcm)
-        events = _events(self._open().feed(samples, more))
-        if self._speakers is None:
-            return events
-        self._speakers.take(samples)
-        return self._speakers.label(events, self._generated_tokens())
+        with self._alone() as core:
+            events = _events(core.feed(samples, more))
+            if self._speakers is None:
+                return events
+            self._speakers.take(samples)
+            return self._speakers.label(events, _generated_tokens(core))
 
     def flush(self) -> list[Event]:
         """Emits what is still behind the delay, as if silence followed; the stream stays open for more
         audio."""
-        events = _events(self._open().flush())
-        return events if self._speakers is None else self._speakers.flushed(events, self._generated_tokens())
+        with self._alone() as core:
+            events = _events(core.flush())
+            return events if self._speakers is None else self._speakers.flushed(events, _generated_tokens(core))
 
     def finish(self) -> list[Event]:
         """Ends the audio: pads it as the model was trained, and returns the last events; the very last one is
         the `FinalEvent`. Feeding afterwards is a UsageError until `reset`."""
-        events = _events(self._open().finish())
-        return events if self._speakers is None else self._speakers.label(events, self._generated_tokens())
+        with self._alone() as core:
+            events = _events(core.finish())
+            return events if self._speakers is None else self._speakers.label(events, _generated_tokens(core))
 
     def reset(self) -> None:
         """Forgets everything and starts a new stream with the same delay, without allocating again."""
-        self._open().reset()
-        if self._speakers is not None:
-            self._speakers.reset()
+        with self._alone() as core:
+            core.reset()
+            if self._speakers is not None:
+                self._speakers.reset()
 
     def close(self) -> None:
         """Frees the stream's memory. Harmless if done twice."""
-        if self._core is None:
-            return
-        self._last_text, self._last_token_ids = self.text, self.token_ids
-        self._last_stats = self.stats()
-        self._core = None
+        with self._turn:
+            if self._core is None:
+                return
+            self._last_text, self._last_token_ids = self.text, self.token_ids
+            self._last_stats = self.stats()
+            self._core = None
 
     @property
     def text(self) -> str:
         """The transcript so far."""
-        return self._last_text if self._core is None else str(self._core.text)
+        with self._turn:
+            return self._last_text if self._core is None else str(self._core.text)
 
     @property
     def token_ids(self) -> list[int]:
         """Every generated token id so far (one per 80 ms of audio, prompt excluded)."""
-        return list(self._last_token_ids if self._core is None else self._core.token_ids)
+        with self._turn:
+            return list(self._last_token_ids if self._core is None else self._core.token_ids)
 
     def stats(self) -> dict[str, Any]:
         """Counters of this stream, as the native module keeps them (samples, tokens, replaced samples, …)."""
-        return dict(self._last_stats if self._core is None else self._core.stats())
+        with self._turn:
+            return dict(self._last_stats if self._core is None else self._core.stats())
 
-    def _generated_tokens(self) -> int:
-        return int(self._core.stats()["generated_tokens"])
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Any]:
+        """The native stream, for this thread alone."""
+        if not self._turn.acquire(blocking=False):
+            raise UsageError(
+                "another thread is using this stream; give each thread a stream of its own (engine.stream()), or let "
+                "them take turns"
+            )
+        try:
+            if self._core is None:
+                raise UsageError("this stream is closed; make a new one with engine.stream()")
+            yield self._core
+        finally:
+            self._turn.release()
 
-    def _open(self) -> Any:
-        if self._core is None:
-            raise UsageError("this stream is closed; make a new one with engine.stream()")
-        return self._core
+
+def _generated_tokens(core: Any) -> int:
+    return int(core.stats()["generated_tokens"])
 
 
 def _events(dicts: list[dict[str, Any]]) -> list[Event]:

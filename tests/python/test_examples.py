@@ -48,3 +48,10 @@ def test_example(path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for expected in EXPECTED[path.name]:
         assert expected in done.stdout, (expected, done.stdout)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"live_captions.py"}))
+def test_without_arguments_an_example_says_how_to_run_it(name: str) -> None:
+    done = subprocess.run([sys.executable, f"examples/{name}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and f"python examples/{name} samples/" in done.stderr
+    assert "Traceback" not in done.stderr

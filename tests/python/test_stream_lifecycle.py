@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import voxtral_edge as ve
 from checkpoints import EOS, reference
-from voxtral_edge.audio import read_audio
+from voxtral_edge.audio import as_pcm, read_audio
 from voxtral_edge.errors import AudioFormatError, UsageError
 from voxtral_edge.export import Checkpoint, export_package
 from voxtral_edge.wer import word_error_rate
@@ -179,6 +180,13 @@ def test_samples_of_other_kinds_are_refused(engine: ve.Engine, bad: np.ndarray) 
     with pytest.raises((AudioFormatError, UsageError)):
         engine.stream().feed(bad)
     assert finish(stream, speech()) == finish(engine.core_stream(6), speech())  # nothing of it was taken
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_advice_for_two_channels_averages_over_them(channels_last: bool) -> None:
+    pcm = np.zeros((100, 2) if channels_last else (2, 100), np.float32)
+    with pytest.raises(UsageError, match=re.escape(f"pcm.mean(axis={int(channels_last)})")):
+        as_pcm(pcm)
 
 
 def test_streams_in_threads(models: Models) -> None:

@@ -29,6 +29,7 @@ Number = TypeVar("Number", int, float)
 
 _DEFAULT_SESSIONS = 4
 _MOST_SESSIONS = 1024
+_CLIENTS_FAULT = ("Invalid ", "ASGI callable returned without completing handshake")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,11 +192,12 @@ def _within(value: Number, least: Number, most: Number, option: str) -> Number:
 
 
 def _log_to_stderr(level: str) -> None:
-    """One line per message; systemd's journal has its own time stamps. What clients send wrong ("Invalid
-    UTF-8 sequence …", with a traceback) would let them fill the disk."""
+    """One line per message; systemd's journal has its own time stamps. What uvicorn says of wrong clients would let
+    them fill the disk: "Invalid UTF-8 sequence …" with a traceback, and for each WebSocket that is refused (no
+    token, no free session) an ERROR that the handshake was not completed."""
     prefix = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format=prefix + "%(levelname)s %(message)s", force=True
     )
     logging.getLogger("voxtral_edge").setLevel(level.upper())
-    logging.getLogger("uvicorn.error").addFilter(lambda record: not record.msg.startswith("Invalid "))
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not record.msg.startswith(_CLIENTS_FAULT))

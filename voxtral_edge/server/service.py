@@ -112,7 +112,7 @@ class Service:
             tasks.append(asyncio.ensure_future(heartbeat(hub.scheduler.alive)))
             await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
             notify("STOPPING=1")
-            log.info("stopping: %d sessions say their last words", hub.open_sessions)
+            log.info("stopping; open sessions, which may still end: %d", hub.open_sessions)
             return await hub.drain(limits.drain_s)
         finally:
             if wyoming is not None:

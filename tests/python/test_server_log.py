@@ -1,0 +1,33 @@
+"""What the server writes to its log, as a process of its own."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+from front_door import start_cli
+
+_UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+def test_strangers_cannot_fill_the_log() -> None:
+    """Refused WebSockets, invalid requests and wrong addresses leave no line."""
+    process = start_cli("serve", "--port", "0", env={"VOXTRAL_EDGE_TOKEN": "0123456789abcdef"})
+    assert process.stderr is not None
+    try:
+        address = re.search(rb"http://[\d.:]+", process.stderr.readline())
+        assert address
+        for _ in range(3):
+            refused = httpx.get(address[0].decode() + "/v1/realtime", headers=_UPGRADE)
+            assert refused.status_code == 401
+            assert httpx.get(address[0].decode() + "/nothing").status_code == 401
+    finally:
+        process.terminate()
+        rest = process.communicate(timeout=30)[1]
+    assert process.returncode == 0
+    assert b"stopping" in rest and rest.count(b"\n") == 1
