@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partialmethod
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from front_door import tiny_engine
 from server_testing import WAIT_S, pcm16
 
 from voxtral_edge.audio import PcmArray
+from voxtral_edge.engine import Engine
 from voxtral_edge.events import FinalEvent
 from voxtral_edge.server.lane import Lane, Mark, Step
 from voxtral_edge.server.metrics import Metrics
@@ -262,3 +264,21 @@ def test_rows_are_shared_among_the_active(scheduler: SteppedScheduler) -> None:
     assert other.finished.wait(WAIT_S)
     shared = [each for each in scheduler.rounds[start:] if len(each["actions"]) == 2]
     assert {each["tokens"] for each in shared} == {1, ENDING_TOKENS}
+
+
+def test_files_are_decoded_in_full_passes(
+    scheduler: SteppedScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their last tokens wait for the next block; the text is the same."""
+    # As many drafts as on a machine where rows cost little, whatever this one is.
+    monkeypatch.setattr(Engine, "core_stream", partialmethod(Engine.core_stream, max_drafts=7))
+    events, decodes = [], []
+    for background in (False, True):
+        client = Client(scheduler, "any", background)
+        client.put(np.concatenate([token(index % 40) for index in range(200)]), Mark.FINISH)
+        assert client.finished.wait(WAIT_S)
+        events.append([event for step in client.steps for event in step.events])
+        decodes.append(client.lane.stream.stats()["decode_calls"])
+        scheduler.close(client.lane)
+    assert events[0] == events[1]
+    assert decodes[1] < decodes[0], decodes

@@ -249,10 +249,7 @@ class Scheduler:
 
     def _run_streams(self, work: list[Work], tokens: int) -> list[Any]:
         """Event dicts, or the exception, of each piece of work."""
-        items = [
-            (lane.stream, pcm, "feed" if pcm is not None else mark.value if mark else "resume")
-            for lane, pcm, mark in work
-        ]
+        items = [(lane.stream, pcm, _action(lane, pcm, mark)) for lane, pcm, mark in work]
         try:
             return self._run_native(items, tokens)
         except (UsageError, AudioFormatError) as error:
@@ -326,3 +323,10 @@ class Scheduler:
             lane.deliver(Step(failure=Failure(error_id, message)))
         except Exception:
             log.exception("session %s could not be told of %s", lane.name, error_id)
+
+
+def _action(lane: Lane, pcm: PcmArray | None, mark: Mark | None) -> str:
+    """Files are decoded in full passes: their last tokens wait for the next block."""
+    if pcm is not None:
+        return "feed_more" if lane.background else "feed"
+    return mark.value if mark else "resume"
