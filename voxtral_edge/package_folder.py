@@ -10,6 +10,10 @@ from typing import Any
 from voxtral_edge.audio import PathLike
 from voxtral_edge.errors import ModelFormatError, UsageError
 
+# The bundled model that every command takes unless told otherwise, and what somebody who says hello to it must know.
+DEMO_MODEL = "tiny-en"
+DEMO_MODEL_KNOWS = "the demo model knows spoken English digits, zero to nine, and nothing else"
+
 _BUNDLED = Path(__file__).parent / "models"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CHECKPOINT_FILES = ("model.safetensors", "model.safetensors.index.json", "consolidated.safetensors")

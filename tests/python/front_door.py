@@ -64,7 +64,7 @@ def start_python(*arguments: object, cwd: Path = ROOT, **options: Any) -> subpro
         env={**os.environ, "PYTHONUNBUFFERED": "", **options.pop("env", {})},
         stdin=options.pop("stdin", subprocess.DEVNULL),
         stdout=options.pop("stdout", subprocess.PIPE),
-        stderr=subprocess.PIPE,
+        stderr=options.pop("stderr", subprocess.PIPE),
         **options,
     )
 

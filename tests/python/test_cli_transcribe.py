@@ -19,6 +19,7 @@ from front_door import ROOT, raw_pcm, run_cli, sample, sample_text, samples, sta
 from voxtral_edge.audio import read_audio
 from voxtral_edge.cli.main import COMMANDS, build_parser, main
 from voxtral_edge.cli.progress import LONG_AUDIO_SECONDS, Progress, minutes, progress_line
+from voxtral_edge.package_folder import find_package
 
 # --- text
 
@@ -306,6 +307,20 @@ def test_progress_is_shown_when_asked_for_and_never_on_standard_output() -> None
     assert run_cli("transcribe", sample("serial-numbers.flac"))[2] == ""
 
 
+@pytest.mark.parametrize("model", [(), ("-m", find_package("tiny-en"))], ids=["by default", "by its folder"])
+def test_on_a_terminal_the_demo_model_says_what_it_knows(model: tuple[object, ...]) -> None:
+    controller, terminal = pty.openpty()
+    process = start_cli("transcribe", sample("pin.ogg"), *model, stderr=terminal)
+    os.close(terminal)
+    assert process.communicate(timeout=60)[0] == b"nine six four zero\n"
+    try:
+        shown = os.read(controller, 4096)
+    except OSError:  # nothing was written before the other side was closed
+        shown = b""
+    os.close(controller)
+    assert shown.count(b"\n") == (0 if model else 1) and (b"digits" in shown) == (not model)
+
+
 def test_progress_on_a_terminal_is_erased_at_the_end(tmp_path: Path) -> None:
     """stderr is a terminal, standard output is not: the line is rewritten in place and gone when all is
     done."""
@@ -315,7 +330,7 @@ def test_progress_on_a_terminal_is_erased_at_the_end(tmp_path: Path) -> None:
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", "import sys; from voxtral_edge.cli.main import main; sys.exit(main())",
-         "transcribe", str(tmp_path / "long.wav"), "--threads", "1"],
+         "transcribe", str(tmp_path / "long.wav"), "--threads", "1", "-m", str(find_package("tiny-en"))],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=terminal, cwd=tmp_path,
     )  # fmt: skip
     os.close(terminal)

@@ -112,6 +112,7 @@ def test_names_that_were_pointed_at_this_machine(open_server: RunningServer) -> 
 
 def test_page_is_confined(open_server: RunningServer) -> None:
     answer = get(open_server, "/")
+    assert "digits, zero to nine, and nothing else." in answer.text and "{{" not in answer.text
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "'unsafe-inline'" not in policy.split("style-src")[0]
     assert "http" not in answer.text.split("<script>")[0].split("xmlns")[0], (

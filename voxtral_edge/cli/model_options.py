@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, KV_CACHES, Engine, load
 from voxtral_edge.live_step import TOKEN_MS
+from voxtral_edge.package_folder import DEMO_MODEL, DEMO_MODEL_KNOWS
 
 # Less is read before a line could be.
 _SHOWN_FROM_BYTES = 1 << 28
@@ -19,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser, streams: bool = True) -> None
     add(
         "-m",
         "--model",
-        default="tiny-en",
+        default=DEMO_MODEL,
         metavar="DIR|NAME",
-        help="package folder or bundled model (%(default)s)",
+        help="package folder or bundled model (%(default)s, which knows spoken digits only)",
     )
     add("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
     add(
@@ -96,7 +97,9 @@ def cache_packed(args: argparse.Namespace) -> bool | str | None:
 
 def load_model(args: argparse.Namespace, progress: bool = True) -> Engine:
     """The engine that was asked for; a big one's progress is shown on a terminal, what went wrong without
-    stopping it said. Errors as in `load`."""
+    stopping it said, and on a terminal also that the demo model is one. Errors as in `load`."""
+    if args.model == DEMO_MODEL and sys.stderr.isatty():
+        print(f"voxtral-edge: {DEMO_MODEL_KNOWS}; -m names another", file=sys.stderr, flush=True)
     engine = load(
         args.model,
         args.engine,

@@ -10,6 +10,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from voxtral_edge.package_folder import DEMO_MODEL, DEMO_MODEL_KNOWS
 from voxtral_edge.server.errors import error_response
 from voxtral_edge.server.hub import Hub
 
@@ -68,6 +69,8 @@ async def page(request: Request) -> Response:
     html = _PAGE.read_text(encoding="utf-8")
     hub: Hub = request.app.state.hub
     html = html.replace("{{model}}", re.sub(r"[^\w./ -]", "", hub.engine.name))
+    remark = f" {DEMO_MODEL_KNOWS[0].upper()}{DEMO_MODEL_KNOWS[1:]}." if hub.engine.name == DEMO_MODEL else ""
+    html = html.replace("{{remark}}", remark)
     script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.group(1).encode()).digest()).decode() if script else ""
     policy = (
