@@ -8,9 +8,9 @@
 Each measurement is a program of its own (`voxtral-edge bench` or one in this folder) and writes a JSON file into the
 results folder. What is there is kept: run the same command again to go on after an interruption, --again to measure
 the chosen parts anew, --only live,file for some of them, --tables for the tables alone. Parts: live, live-full, int8,
-file, streams, peers, kernels, start, load, disturbance, disturbance-full, soak, soak-full. --seconds live=600 and
---limit peers=1200 change how much audio a part measures and how long it may take on the clock. Without -m the bundled
-model is measured.
+file, streams, capacity, peers, kernels, start, load, disturbance, disturbance-full, soak, soak-full. --seconds
+live=600 and --limit peers=1200 change how much audio a part measures and how long it may take on the clock. Without
+-m the bundled model is measured.
 
 Needs a machine with nothing else to do: the tables say whether it had.
 """
@@ -80,6 +80,7 @@ def measure(part: str, command: Command, settings: Settings, args: argparse.Name
         say(f"{command.label}: left out; {command.missing}")
         return True
     unfinished = path.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
     limit_s = settings.limit_s.get(part, LIMIT_S[part])
     say(f"{command.label}: running, load average {os.getloadavg()[0]:.1f}")
     begun = time.monotonic()
@@ -91,7 +92,10 @@ def measure(part: str, command: Command, settings: Settings, args: argparse.Name
             check=False,
         ).returncode
     except subprocess.TimeoutExpired:
-        say(f"{command.label}: stopped after {limit_s:.0f} s; give --limit {part}=SECONDS or less audio")
+        left = f", {unfinished.name} has what was done" if unfinished.exists() else ""
+        say(
+            f"{command.label}: stopped after {limit_s:.0f} s{left}; give --limit {part}=SECONDS or less audio"
+        )
         return False
     if code not in (0, _NOT_GOOD_ENOUGH) or not unfinished.exists():
         say(f"{command.label}: ended with exit code {code}: {' '.join(command.words)}")

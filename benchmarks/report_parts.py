@@ -18,6 +18,7 @@ SECONDS: dict[str, float] = {
     "int8": 40.0,
     "file": 44.0,
     "streams": 16.0,
+    "capacity": 30.0,
     "peers": 48.0,
     "kernels": 10.0,
     "start": 2.0,
@@ -27,7 +28,8 @@ SECONDS: dict[str, float] = {
     "soak": 7200.0,
     "soak-full": 600.0,
 }
-# A part that takes longer than this on the clock is stopped, and what it had done is lost.
+# A part that takes longer than this on the clock is stopped; what it had done stays beside as LABEL.unfinished, if it
+# writes before its end (soak.py).
 LIMIT_S: dict[str, float] = {name: 900.0 for name in SECONDS} | {"kernels": 300.0, "soak-full": 1800.0}
 
 
@@ -92,6 +94,11 @@ def commands(part: str, settings: Settings) -> list[Command]:
         return [bench("file", settings.model, "--file", *runs, *replay)]
     if part == "streams":
         return [bench(f"streams-{n}", settings.model, "--streams", str(n)) for n in (1, 4, 8)]
+    if part == "capacity":
+        return [
+            bench("capacity", settings.model, "--streams", "max"),
+            bench("capacity-full", settings.model, "--streams", "max", "--kv-full"),
+        ]
     if part == "start":
         cold = [bench(f"start-{i}", settings.model, "--cold") for i in range(1, settings.runs + 1)]
         return [*cold, bench("start-warm", settings.model)]
@@ -140,5 +147,5 @@ def _script(part: str, settings: Settings, seconds: float) -> Command:
     elif part == "soak":
         words = ["soak.py", "-m", settings.small, "--threads", "1", "--hours", f"{seconds / 3600:g}"]
     else:
-        words = ["soak.py", "-m", settings.model, *threads, "--hours", f"{seconds / 3600:g}"]
+        words = ["soak.py", "-m", settings.model, *threads, "--kv-full", "--hours", f"{seconds / 3600:g}"]
     return Command(part, [sys.executable, str(FOLDER / words[0]), *words[1:]])

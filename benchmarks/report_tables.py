@@ -28,6 +28,7 @@ def tables(results: Results) -> list[str]:
         ("Live steps", live_table),
         ("Recordings", file_table),
         ("Several streams", streams_table),
+        ("Streams on the clock", capacity_table),
         ("Side by side", peers_table),
         ("Kernels", kernels_table),
         ("Start and memory", start_table),
@@ -211,6 +212,26 @@ def disturbance_table(results: Results) -> list[str]:
         if result := results.get(label):
             lines += ["", *markdown(dict(result))]
     return lines[1:]
+
+
+def capacity_table(results: Results) -> list[str]:
+    """How many live streams hold real time."""
+    rows = []
+    for label in ("capacity", "capacity-full"):
+        if result := results.get(label):
+            paced, step = result["paced_streams"], result["step_ms"]
+            rows.append(
+                [
+                    f"{result['model']}, windows {result['kv']}",
+                    str(result["stream_count"] if paced["held"] else 0),
+                    f"{number(step['p50'])} / {number(step['p99'])}",
+                    number(paced["worst_p99_ms"]),
+                    f"{paced['tokens_per_round']:.1f} in {number(paced['round_ms']['p50'])}",
+                    f"{result['rtf']:.0%}",
+                ]
+            )
+    head = ["", "streams held", "latency p50 / p99, ms", "p99 of the slowest stream", "tokens per round, ms"]
+    return _table([*head, "rounds' share of the clock"], rows)
 
 
 def soak_table(results: Results) -> list[str]:

@@ -78,7 +78,7 @@ def test_every_part_has_a_command(module: Any, tmp_path: Path) -> None:
         "tiny-en", "big8", "tiny-en", 2, 3, tmp_path / "a.wav", tmp_path, kernels=Path("k")
     )
     labels = [command.label for part in parts.SECONDS for command in parts.commands(part, settings)]
-    assert len(labels) == len(set(labels)) == 20 and set(parts.LIMIT_S) == set(parts.SECONDS)
+    assert len(labels) == len(set(labels)) == 22 and set(parts.LIMIT_S) == set(parts.SECONDS)
     assert not any(command.missing for part in parts.SECONDS for command in parts.commands(part, settings))
     for part in parts.SECONDS:
         for command in parts.commands(part, settings):
@@ -183,3 +183,77 @@ def test_hostile_clients_are_measured_on_a_real_server(tmp_path: Path) -> None:
     assert set(result["kinds"]) == {"stalled", "slow", "garbage", "flood", "oversize", "upload"}
     assert all(values["count"] >= 10 for values in (*result["kinds"].values(), result["polite"]))
     assert "all hostile" in done.stdout
+
+
+def test_the_table_of_streams_on_the_clock(module: Any) -> None:
+    result = measured(mode="paced streams", streams=2, seconds=1.0, warmup_s=0.2)
+    held, not_held = (
+        module("report_tables").capacity_table(
+            {"capacity": {**result, "paced_streams": {**result["paced_streams"], "held": held}}}
+        )[-1]
+        for held in (True, False)
+    )
+    assert "tiny-en, windows filling | 2 |" in held and "tiny-en, windows filling | 0 |" in not_held
+
+
+def segment(soak: ModuleType, **values: float) -> Any:
+    return soak.Segment(
+        **{
+            "hours": 0.1,
+            "step_ms": 50.0,
+            "per_gb_ms": 20.0,
+            "rss_mb": 3000.0,
+            "kv_mb": 0.0,
+            "minor_faults": 0,
+            **values,
+        }
+    )
+
+
+def test_a_soak_compares_like_with_like(module: Any) -> None:
+    """Steps get longer and memory grows as windows fill: neither counts, what is beyond does."""
+    soak = module("soak")
+    filling = [
+        segment(soak, step_ms=50.0 + i, per_gb_ms=20.0, rss_mb=3000.0 + 80.0 * i, kv_mb=80.0 * i)
+        for i in range(12)
+    ]
+    assert soak.judged(filling) == (1.0, 0.0)
+    slower = [segment(soak, per_gb_ms=20.0 if i < 9 else 26.0) for i in range(12)]
+    assert soak.judged(slower) == (1.3, 0.0)
+    assert soak.judged([segment(soak, rss_mb=3000.0 + 2.0 * i) for i in range(12)]) == (1.0, 18.0)
+
+
+def test_a_soak_writes_what_it_knows(tmp_path: Path) -> None:
+    result_path = tmp_path / "soak.json"
+    ran = run("soak.py", "--hours", 0.01, "--threads", 1, "--allow-slower", 50, "--json", result_path)
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads(result_path.read_text())
+    assert result["complete"] and len(result["step_ms"]) == len(result["rss_mb"]) == 12
+    assert result["slower"] > 0 and "segment 12 of 12" in ran.stdout
+    # The decoder's window fills within this run: bytes of its attention state are known.
+    assert result["kv_mb"][0] < result["kv_mb"][-1] == result["kv_mb"][-2]
+
+
+def test_an_interrupted_soak_says_what_it_knows(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soak, path = module("soak"), tmp_path / "soak.json"
+    monkeypatch.setattr(soak, "SAY_EVERY_S", -1.0)  # every step
+    said: list[dict[str, Any]] = []
+    result_of = soak.Soak.result
+
+    def interrupt(self: Any) -> dict[str, Any]:
+        said.append(result_of(self))
+        if len(self.segments) == 5 and not self.engine_interrupted:
+            self.engine_interrupted = True
+            raise KeyboardInterrupt
+        return said[-1]
+
+    monkeypatch.setattr(soak.Soak, "engine_interrupted", False, raising=False)
+    monkeypatch.setattr(soak.Soak, "result", interrupt)
+    monkeypatch.setattr(sys, "argv", ["soak.py", "--hours", "0.005", "--threads", "1", "--json", str(path)])
+    assert soak.main() == 130
+    kept = json.loads(path.read_text())
+    assert not kept["complete"] and len(kept["step_ms"]) == 5 and kept["slower"] is not None
+    out = capsys.readouterr().out
+    assert "(interrupted)" in out and "then 3 of 19 steps, median" in out
