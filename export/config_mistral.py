@@ -11,8 +11,8 @@ from .fields import Section
 from .model_config import AdapterConfig, DecoderConfig, EncoderConfig, ModelConfig
 from .tokenizer import Tokenizer
 
-# Every key of the released model's params.json (spec 1.1).
-_ROOT_KEYS = frozenset(
+# Every key of the released model's params.json (spec 1.1): those of any stack, of the text model, of the encoder.
+_STACK_KEYS = frozenset(
     {
         "dim",
         "n_layers",
@@ -20,40 +20,32 @@ _ROOT_KEYS = frozenset(
         "hidden_dim",
         "n_heads",
         "n_kv_heads",
+        "vocab_size",
         "use_biases",
         "causal",
         "rope_theta",
         "norm_eps",
-        "vocab_size",
+        "sliding_window",
+    }
+)
+_ROOT_KEYS = _STACK_KEYS | frozenset(
+    {
         "model_parallel",
         "tied_embeddings",
-        "sliding_window",
         "model_max_length",
         "ada_rms_norm_t_cond",
         "ada_rms_norm_t_cond_dim",
         "multimodal",
     }
 )
-_ENCODER_KEYS = frozenset(
+_ENCODER_KEYS = _STACK_KEYS | frozenset(
     {
         "audio_encoding_args",
-        "dim",
-        "n_layers",
-        "head_dim",
-        "hidden_dim",
-        "n_heads",
-        "n_kv_heads",
-        "vocab_size",
-        "use_biases",
         "use_cache",
-        "rope_theta",
-        "causal",
-        "norm_eps",
         "pos_embed",
         "max_source_positions",
         "ffn_type",
         "norm_type",
-        "sliding_window",
     }
 )
 

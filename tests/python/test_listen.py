@@ -154,6 +154,12 @@ def test_nothing_heard_is_an_empty_transcript() -> None:
     assert events_of(tiny_engine().listen([])) == [ve.FinalEvent("")]
 
 
+@pytest.mark.parametrize("source", [1.5, True, object()])
+def test_what_is_no_source_is_wrong_usage(source: Any) -> None:
+    with pytest.raises(ve.UsageError, match="no source of audio; give None"):
+        tiny_engine().listen(source)
+
+
 def test_keep_ends_with_an_error_behind_the_text_it_could_keep() -> None:
     pcm = read_audio(sample(RECORDING))
     seen: list[Any] = []

@@ -10,11 +10,12 @@ import pytest
 from listen_testing import ScriptedSource
 
 import voxtral_edge as ve
+from voxtral_edge.listen import arecord_source
 from voxtral_edge.listen.capture import TOKEN_SAMPLES, Backlog, Capture
 from voxtral_edge.listen.live_events import GapEvent
 from voxtral_edge.listen.microphone import Microphone, input_devices, open_microphone
 from voxtral_edge.listen.ring import PcmRing
-from voxtral_edge.listen.sources import ProgramSource, arecord_source
+from voxtral_edge.listen.sources import ProgramSource
 from voxtral_edge.listen.time_map import TimeMap
 
 

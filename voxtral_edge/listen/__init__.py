@@ -12,8 +12,8 @@ from voxtral_edge.listen.asynchronous import listen_async
 from voxtral_edge.listen.capture import Backlog
 from voxtral_edge.listen.listener import Listener, ListenStep, Status
 from voxtral_edge.listen.live_events import CaptionEvent, GapEvent, ListenEvent, listen_event_from_dict
-from voxtral_edge.listen.microphone import Microphone, input_devices, open_microphone
-from voxtral_edge.listen.sources import FileSource, IterableSource, ProgramSource, Source, arecord_source
+from voxtral_edge.listen.microphone import Microphone, arecord_source, input_devices, open_microphone
+from voxtral_edge.listen.sources import FileSource, IterableSource, ProgramSource, Source
 
 __all__ = [
     "Backlog",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from voxtral_edge.endpoint import DEFAULT_RULES, Endpointer, EndpointRule
-from voxtral_edge.errors import OverrunError
+from voxtral_edge.errors import OverrunError, UsageError
 from voxtral_edge.events import FinalEvent
 from voxtral_edge.listen.capture import Backlog, Capture
 from voxtral_edge.listen.live_events import CaptionEvent, GapEvent, ListenEvent
-from voxtral_edge.listen.sources import open_source
+from voxtral_edge.listen.microphone import open_microphone
+from voxtral_edge.listen.sources import FileSource, IterableSource, Source
 from voxtral_edge.live_step import MOST_STEP_TOKENS, TOKEN_MS, TOKEN_SAMPLES, step_tokens
 from voxtral_edge.results import SUBTITLE_LIMITS, Segment, SegmentLimits
 from voxtral_edge.segments import SegmentBuilder
@@ -88,7 +89,7 @@ class Listener:
     ) -> None:
         self._step_tokens = step_tokens(step_ms)
         self._stream = engine.stream(delay_ms, hotwords, **stream_options)
-        self._capture = Capture(open_source(source), backlog or Backlog())
+        self._capture = Capture(_open_source(source), backlog or Backlog())
         self.name = self._capture.source.name
         self._endpointer = Endpointer(delay_ms / 1000, rules, use_energy)
         self._captions = SegmentBuilder(limits)
@@ -199,3 +200,19 @@ class Listener:
 
 def _caption(segment: Segment) -> CaptionEvent:
     return CaptionEvent(segment.text, segment.start, segment.end, segment.words, segment.speaker)
+
+
+def _open_source(source: Any) -> Source:
+    """A source from what people have, see `Listener`."""
+    if source is None or (isinstance(source, int) and not isinstance(source, bool)):
+        return open_microphone(source)
+    if isinstance(source, str) or hasattr(source, "__fspath__"):
+        return FileSource(source)
+    if hasattr(source, "start") and hasattr(source, "rate_hz"):
+        return cast(Source, source)
+    if isinstance(source, Iterable):
+        return IterableSource(source)
+    raise UsageError(
+        f"a {type(source).__name__} is no source of audio; give None (the microphone), a device's number, a file's "
+        "path, an iterable of sample arrays, or a source of voxtral_edge.listen"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 import subprocess
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from voxtral_edge.audio import SAMPLE_RATE_HZ
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.listen.ring import PcmRing
-from voxtral_edge.listen.sources import PIECE_S, Source, arecord_source
+from voxtral_edge.listen.sources import PIECE_S, ProgramSource, Source
 
 BACKENDS = ("auto", "sounddevice", "arecord")
 # Tried when a device refuses 16 kHz, after its own default: 48 kHz and 44.1 kHz are what USB microphones do.
@@ -97,8 +98,7 @@ class Microphone:
 
 def open_microphone(device: int | str | None = None, backend: str = "auto") -> Source:
     """A microphone: by number or part of its name (sounddevice), or an ALSA name (arecord). "auto" takes
-    sounddevice
-    where it loads, else arecord. DeviceError says what is missing."""
+    sounddevice where it loads, else arecord. DeviceError says what is missing."""
     if backend not in BACKENDS:
         raise UsageError(f"backend {backend!r} is unknown; choose one of: {', '.join(BACKENDS)}")
     if backend == "arecord":
@@ -115,10 +115,19 @@ def open_microphone(device: int | str | None = None, backend: str = "auto") -> S
     return Microphone(device)
 
 
+def arecord_source(device: str | None = None) -> ProgramSource:
+    """The microphone through ALSA's `arecord`, for machines without PortAudio. `device` is an ALSA name such as
+    plughw:1,0, which resamples where the device cannot do 16 kHz. DeviceError if arecord is not installed."""
+    if shutil.which("arecord") is None:
+        raise DeviceError("no arecord on this machine; install alsa-utils, or: pip install sounddevice")
+    command = ["arecord", "-q", "-t", "raw", "-f", "S16_LE", "-c", "1", "-r", str(SAMPLE_RATE_HZ)]
+    command += ["--buffer-time=500000", "--period-time=20000"] + (["-D", device] if device else [])
+    return ProgramSource(command, f"arecord {device or 'default'}")
+
+
 def input_devices() -> list[tuple[str, str, str]]:
     """(what to pass as device, name, remark) of every input, the default one first. DeviceError if neither
-    sounddevice
-    nor arecord is there."""
+    sounddevice nor arecord is there."""
     try:
         sounddevice = _sounddevice()
     except DeviceError as missing:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import subprocess
 import threading
 import time
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile, PathLike, PcmPipe, as_pcm
-from voxtral_edge.errors import DeviceError, VoxtralEdgeError
+from voxtral_edge.errors import DeviceError
 from voxtral_edge.listen.ring import PcmRing
 
 # What a microphone delivers at a time; files are played in the same pieces.
@@ -240,31 +239,3 @@ class ProgramSource(ThreadSource):
             raise DeviceError(
                 f"{self._command[0]} ended with code {code}: {said[-1] if said else 'no message'}"
             )
-
-
-def arecord_source(device: str | None = None) -> ProgramSource:
-    """The microphone through ALSA's `arecord`, for machines without PortAudio. `device` is an ALSA name such
-    as
-    plughw:1,0, which resamples where the device cannot do 16 kHz. DeviceError if arecord is not installed."""
-    if shutil.which("arecord") is None:
-        raise DeviceError("no arecord on this machine; install alsa-utils, or: pip install sounddevice")
-    command = ["arecord", "-q", "-t", "raw", "-f", "S16_LE", "-c", "1", "-r", str(SAMPLE_RATE_HZ)]
-    command += ["--buffer-time=500000", "--period-time=20000"] + (["-D", device] if device else [])
-    return ProgramSource(command, f"arecord {device or 'default'}")
-
-
-def open_source(source: Any = None, paced: bool = True) -> Source:
-    """A source from what people have: None for the default microphone, a device's number, a file's path
-    (played at
-    its own speed), an iterable of sample arrays, or a source."""
-    if source is None or (isinstance(source, int) and not isinstance(source, bool)):
-        from voxtral_edge.listen.microphone import open_microphone
-
-        return open_microphone(source)
-    if isinstance(source, str) or hasattr(source, "__fspath__"):
-        return FileSource(source, paced)
-    if hasattr(source, "start") and hasattr(source, "rate_hz"):
-        return source
-    if isinstance(source, Iterable):
-        return IterableSource(source)
-    raise VoxtralEdgeError(f"a {type(source).__name__} is no source of audio")
