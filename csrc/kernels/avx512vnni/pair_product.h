@@ -4,7 +4,7 @@
 // What limits them on Zen 5, per group, block and activation row: 8 dot products, the product of scales and the fused
 // multiply-add share two pipes, 5 cycles, of which the dot products are 0.8. One group at a time also takes 10 loads of
 // two a cycle, 5 cycles again, and reaches 0.70 of the integer peak; two groups take 7 loads, float sums and weights
-// included, and reach 0.74 to 0.76.
+// included, and reach 0.74 to 0.75.
 #pragma once
 
 #include <immintrin.h>
