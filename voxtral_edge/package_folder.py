@@ -29,6 +29,8 @@ def bundled_models() -> list[str]:
 def find_package(name_or_dir: PathLike) -> Path:
     """The folder of a bundled model's name or of a package; errors as in `load`."""
     text = str(name_or_dir)
+    if not text:  # "$MODEL" that is not set; the current folder would be a surprise
+        raise UsageError("the model's name is empty; name a bundled model or a package folder")
     bundled = bundled_models()
     if text in bundled:
         return _BUNDLED / text
