@@ -100,6 +100,22 @@ def test_late_streams_catch_up_in_batches() -> None:
     assert all(np.all(np.diff(row) >= 0) for row in result.finish_s)
 
 
+def test_a_round_is_as_long_as_the_stream_with_most_passes() -> None:
+    """Guesses of one stream fail: it decodes twice where the other is done; a round's passes are its own."""
+
+    class Guessing(MadeUpStreams):
+        def feed(self, items: list[tuple[int, np.ndarray]]) -> None:
+            super().feed(items)
+            for stream, _ in items:
+                self.counters[stream]["decode_ns"] += (1 + stream) * MS
+
+    made_up = Guessing(2, 60.0, 1.0)  # 40 ms apart: both are in every round
+    result = run_paced_streams(made_up, [endless(), endless()], 5, 50, STEP_S, clock=made_up)
+    assert result is not None
+    both = result.round_tokens > 1
+    assert both.any() and np.all(result.rounds.pass_ms["decode"][both] == 2.0)
+
+
 def test_overload_grows_and_is_given_up() -> None:
     result, _ = run(2, 10.0, 50.0)
     trial = judged(2, False, result, STEP_S)
@@ -159,6 +175,8 @@ def test_documents_of_streams_on_the_clock() -> None:
     assert paced["bound_ms"] == 160.0 == capacity.bound_ms(0.08)
     assert result["clock"] == "wall" and result["counters"]["generated_tokens"] == 3 * 12
     assert result["passes"]["decode"]["rows"] == pytest.approx(paced["tokens_per_round"], rel=0.01)
+    html = page.render(result)
+    assert "real time 160 ms" in html and "median latency" in html and ">round<" in html
     assert "3 streams on the clock" in markdown.row(result) and "hold real time" in page.render(result)
 
 

@@ -199,7 +199,7 @@ def test_random_weights_are_labelled(tmp_path: Path) -> None:
     export_package(SyntheticCheckpoint("tiny"), tmp_path / "package", precision="int4")
     result = measured(model=str(tmp_path / "package"), seconds=1.0)
     assert result["package"]["random_weights"] and "timing valid, accuracy not" in result["note"]
-    assert result["precision"] == "int4"
+    assert result["precision"] == "int4 (adapter int8)"
     assert measured()["package"]["random_weights"] is False
 
 

@@ -45,6 +45,8 @@ def times_ms(result: Result) -> NDArray[np.float64]:
 
 def limit_ms(result: Result) -> float:
     """Time within which one of `times_ms` must end to keep up with speech."""
+    if result["paced_streams"]:
+        return float(result["paced_streams"]["bound_ms"])
     if result["step_ms"]:
         return float(result["deadline_ms"])
     return float(result["file"]["block_s"]) * 1000.0
@@ -90,7 +92,7 @@ def distribution(result: Result) -> str:
 def time_series(result: Result) -> str:
     """Times in the order they were measured; temperature and clock under them where the machine tells."""
     values, limit = times_ms(result), limit_ms(result)
-    step_s = limit / 1000.0
+    step_s = float(result["audio"]["seconds"]) / len(values) if result["paced_streams"] else limit / 1000.0
     strip = _trace_series(result)
     bottom = BOTTOM - 62.0 if strip else BOTTOM
     total_s = len(values) * step_s
@@ -148,7 +150,8 @@ def stages(result: Result) -> str:
         _stack(drawing, parts, x, top)
         _legend(drawing, parts, top + _STACK_HEIGHT + 20)
         top += _row_height(parts)
-    drawing.text(((x.begin + RIGHT) / 2, drawing.height - 4), "ms per step of 80 ms audio", "axis", "middle")
+    unit = "ms per round" if result["paced_streams"] else "ms per step of 80 ms audio"
+    drawing.text(((x.begin + RIGHT) / 2, drawing.height - 4), unit, "axis", "middle")
     return str(drawing)
 
 
@@ -318,4 +321,6 @@ def _row_height(parts: Parts) -> float:
 
 
 def _unit_name(result: Result) -> str:
+    if result["paced_streams"]:
+        return "ms from 80 ms of a stream's audio being complete to their events"
     return "ms per step of 80 ms" if result["step_ms"] else f"ms per block of {limit_ms(result) / 1000:g} s"

@@ -126,7 +126,8 @@ def floor_line(result: Mapping[str, Any]) -> str:
         return text + "; this model fits the cache, so memory is not its limit"
     if result["step_ms"]:
         low, high = result["ratio_to_floor_range"]
-        return text + f"; median step {result['ratio_to_floor']:.2f} × that ({low:.2f} to {high:.2f})"
+        what = "round" if result["paced_streams"] else "step"
+        return text + f"; median {what} {result['ratio_to_floor']:.2f} × that ({low:.2f} to {high:.2f})"
     return text + f"; time per token is {1 / result['file']['floor_over_time']:.2f} × that"
 
 

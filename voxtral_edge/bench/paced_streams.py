@@ -118,15 +118,18 @@ class _Recorder:
         stats = self._rounds.stats()
         gained = {i: increase(self._last[i], stats[i]) for i in taken}
         self._last = stats
-        # Who brought most took part in every pass, and spectra are each stream's own.
-        whole = gained[max(taken, key=taken.__getitem__)]
+        # Spectra and tokens are each stream's own; a pass is counted whole by everybody in it, and who needs most
+        # passes is in all of them.
+        own_key = f"{self.stages[0]}_ns"
+        together = {
+            key: (max if key in _SHARED or (key.endswith("_ns") and key != own_key) else sum)(
+                one[key] for one in gained.values()
+            )
+            for key in next(iter(gained.values()))
+        }
         for name, values in self.timers_ms.items():
-            key = f"{name}_ns"
-            own = name == self.stages[0]
-            values.append((sum(one[key] for one in gained.values()) if own else whole[key]) / 1e6)
-        for key in whole:
-            shared = key in _SHARED or (key.endswith("_ns") and key != f"{self.stages[0]}_ns")
-            value = whole[key] if shared else sum(one[key] for one in gained.values())
+            values.append(together[f"{name}_ns"] / 1e6)
+        for key, value in together.items():
             self.totals[key] = self.totals.get(key, 0) + value
         self.begin_ns.append(begin_ns)
         self.end_ns.append(end_ns)

@@ -118,9 +118,10 @@ def _tiles(result: Result) -> str:
     tiles: list[tuple[str, str, str]] = []
     if step:
         low, high = step["ci95"]["p99"]
+        timed = "latency" if result["paced_streams"] else "step"
         tiles += [
-            ("median step", f"{number(step['p50'])} ms", f"p95 {number(step['p95'])} ms"),
-            ("p99 step", f"{number(step['p99'])} ms", f"95 % bounds {number(low)} to {number(high)}"),
+            (f"median {timed}", f"{number(step['p50'])} ms", f"p95 {number(step['p95'])} ms"),
+            (f"p99 {timed}", f"{number(step['p99'])} ms", f"95 % bounds {number(low)} to {number(high)}"),
             (
                 "late steps",
                 f"{result['deadline_miss_rate']:.2%}",
@@ -168,7 +169,11 @@ def _charts(result: Result) -> str:
         roofs += " This model fits the cache: it may pass the line of memory."
     figures = [
         (
-            "How long steps take" if live else "How long blocks take",
+            "Latency of every stream's steps"
+            if result["paced_streams"]
+            else "How long steps take"
+            if live
+            else "How long blocks take",
             charts.distribution(result),
             f"Share of {unit}s done within a time, and their histogram. Left of the red line keeps up.",
         ),
@@ -180,7 +185,7 @@ def _charts(result: Result) -> str:
         (
             "Where the time goes",
             charts.stages(result),
-            "Stages of a step; below, reading its bytes and nothing else.",
+            f"Stages of a {'round' if result['paced_streams'] else 'step'}; below, reading its bytes and nothing else.",
         ),
         (
             "Against the machine",
@@ -198,12 +203,13 @@ def _charts(result: Result) -> str:
 def _tables(result: Result) -> str:
     machine, software = result["machine"], result["software"]
     stages = result["stage_ms"] or {}
-    step = result["step_ms"]
+    step, paced = result["step_ms"], result["paced_streams"]
     parts = []
     if step:
         names = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
         head = "".join(f"<th>{name}</th>" for name in names)
-        lines = [("whole step", step), *stages.items()]
+        whole = [("latency", step), ("round", paced["round_ms"])] if paced else [("whole step", step)]
+        lines = [*whole, *stages.items()]
         body = "".join(
             f"<tr><th>{escape(name)}</th>{''.join(f'<td>{number(values[key])}</td>' for key in names)}</tr>"
             for name, values in lines
