@@ -23,8 +23,7 @@ SILENCE_DB = -70.0
 
 @dataclass(frozen=True, slots=True)
 class EndpointRule:
-    """Met when the last `silence_s` seconds were silent, the utterance is at least `utterance_s` long, and,
-    with
+    """Met when the last `silence_s` seconds were silent, the utterance is at least `utterance_s` long, and, with
     `needs_text`, something was said in it."""
 
     silence_s: float
@@ -131,8 +130,7 @@ class Endpointer:
 
     @property
     def silence_s(self) -> float:
-        """How long it has been silent, by the model and (with use_energy) by the energy too; never longer
-        than the
+        """How long it has been silent, by the model and (with use_energy) by the energy too; never longer than the
         utterance."""
         utterance_s = self.meter.heard_s - self._begun_s
         silent = utterance_s

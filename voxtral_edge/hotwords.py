@@ -74,8 +74,7 @@ def parse_hotwords(value: Any) -> list[Hotword]:
 
     - None, or an empty list: no phrases
     - a str: phrases separated by commas, each with an optional ` :weight` ("Zürich :3, Kubernetes")
-    - a path object: a UTF-8 text file, one `phrase` or `phrase :weight` per line; lines beginning with # are
-      comments
+    - a path object: a UTF-8 text file, one `phrase` or `phrase :weight` per line; lines beginning with # are comments
     - an iterable of str, `Hotword`, (phrase, weight) pairs and mappings such as {"phrase": …, "weight": …}; a
       list of str is what OpenAI calls keywords and Mistral context_bias
     - a mapping of phrase to weight
@@ -122,8 +121,7 @@ def read_hotwords_option(text: str) -> list[Hotword]:
 
 
 def spellings(phrase: str) -> list[tuple[str, bool]]:
-    """How a phrase may stand in a transcript: (text, opening). Words carry their leading space, so a spelling
-    without
+    """How a phrase may stand in a transcript: (text, opening). Words carry their leading space, so a spelling without
     one is possible only as the opening of a transcript, except in scripts that write no spaces. Case: as
     given, all lower case, and with a capital first letter as at the beginning of a sentence."""
     capital = phrase[0].upper() + phrase[1:]

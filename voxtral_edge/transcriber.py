@@ -90,8 +90,7 @@ class Transcriber:
 
     model_size_or_path  a bundled model's name or a package folder
     device              "auto" or "cpu"
-    compute_type        "default" or "auto": a package has the precision it was exported with; any other value
-    must
+    compute_type        "default" or "auto": a package has the precision it was exported with; any other value must
                         be that precision
     cpu_threads         0: the CPUs this process may use
     engine              "native" or "onnxruntime"
@@ -126,8 +125,7 @@ class Transcriber:
         limits: SegmentLimits = SUBTITLE_LIMITS,
         **options: Any,
     ) -> tuple[Iterator[TranscribedSegment], TranscriptionInfo]:
-        """Segments as they are decoded, and what is known beforehand. Nothing is computed until the first
-        segment is
+        """Segments as they are decoded, and what is known beforehand. Nothing is computed until the first segment is
         asked for.
 
         audio     a file's name, a binary file object, or a 1-D float32 or int16 array, 16 kHz mono

@@ -154,6 +154,13 @@ def test_nothing_heard_is_an_empty_transcript() -> None:
     assert events_of(tiny_engine().listen([])) == [ve.FinalEvent("")]
 
 
+def test_a_session_runs_once() -> None:
+    session = tiny_engine().listen([])
+    assert events_of(session) == [ve.FinalEvent("")]
+    with pytest.raises(ve.UsageError, match=r"engine\.listen"):
+        events_of(session)
+
+
 @pytest.mark.parametrize("source", [1.5, True, object()])
 def test_what_is_no_source_is_wrong_usage(source: Any) -> None:
     with pytest.raises(ve.UsageError, match="no source of audio; give None"):

@@ -110,8 +110,7 @@ class Utterances:
 
 
 def decode(streams: Sequence[Utterances]) -> None:
-    """Decodes a part of what waits in the streams (of one engine), in shared passes over the weights; call it
-    while
+    """Decodes a part of what waits in the streams (of one engine), in shared passes over the weights; call it while
     a stream is `ready`."""
     ready = [stream for stream in streams if stream.ready]
     _run([(stream, stream._take(), "feed") for stream in ready if stream._waiting])

@@ -94,6 +94,7 @@ class Listener:
         self._endpointer = Endpointer(delay_ms / 1000, rules, use_energy)
         self._captions = SegmentBuilder(limits)
         self._stopping = threading.Event()
+        self._begun = False
         self._step_ms = 0.0
 
     def __iter__(self) -> Iterator[ListenEvent]:
@@ -101,15 +102,16 @@ class Listener:
             yield from step.events
 
     def stop(self) -> None:
-        """Ends the session from any thread, a signal handler too: what was said is decoded, then the
-        iteration
+        """Ends the session from any thread, a signal handler too: what was said is decoded, then the iteration
         ends."""
         self._stopping.set()
 
     def steps(self) -> Iterator[ListenStep]:
-        """Runs the session. The last step holds the `FinalEvent`; an OverrunError, or an error of the source,
-        is
-        raised behind it, so that no text is lost."""
+        """Runs the session. The last step holds the `FinalEvent`; an OverrunError, or an error of the source, is
+        raised behind it, so that no text is lost. UsageError if it has been run before."""
+        if self._begun:
+            raise UsageError("this session has been run; make a new one with engine.listen()")
+        self._begun = True
         capture, failure = self._capture, cast("Exception | None", None)
         idle_s = _IDLE_S + (self._step_tokens - 1) * TOKEN_MS / 1000
         capture.start()
@@ -133,8 +135,7 @@ class Listener:
             raise failure
 
     def run(self, on_event: Callable[[ListenEvent], None], **on: Callable[[Any], None]) -> str:
-        """The callback form: calls `on_event` with every event, and `on_text`, `on_word`, `on_caption`,
-        `on_gap`,
+        """The callback form: calls `on_event` with every event, and `on_text`, `on_word`, `on_caption`, `on_gap`,
         `on_segment`, `on_final` with those of that type. Returns the transcript."""
         text = ""
         for event in self:

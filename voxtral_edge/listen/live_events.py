@@ -27,8 +27,7 @@ class CaptionEvent:
 
 @dataclass(frozen=True, slots=True)
 class GapEvent:
-    """Audio from `start` to `end` (seconds of the recording) was dropped and never heard by the model,
-    because the
+    """Audio from `start` to `end` (seconds of the recording) was dropped and never heard by the model, because the
     device is too slower than real time. Words before and after keep their true times."""
 
     type: ClassVar[str] = "gap"

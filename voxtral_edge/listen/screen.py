@@ -67,8 +67,7 @@ def bar(share: float, cells: int, style: str, paint: Painter) -> str:
 
 
 def cells(text: str) -> int:
-    """Columns that a terminal uses for `text`: two for wide characters (Chinese, Japanese, Korean, emoji),
-    none for
+    """Columns that a terminal uses for `text`: two for wide characters (Chinese, Japanese, Korean, emoji), none for
     marks that combine."""
     return sum(
         0
