@@ -15,7 +15,7 @@ namespace voxtral_edge {
 
 // What the stream's own text repeats (n-grams) and what its audio tells of the next word marks, whichever has lately
 // been right more often about marks. How far guessing goes follows from how often guesses of each kind were right.
-// Deterministic; allocation-free after construction.
+// Guesses are deterministic, their number is not; allocation-free after construction.
 class Drafter {
  public:
   struct Shape {
@@ -36,8 +36,8 @@ class Drafter {
   std::size_t propose(std::uint64_t position, std::span<std::uint32_t> drafts);
   // The token that the model really chose at `position`.
   void learn(std::uint32_t id, std::uint64_t position);
-  // A pass of `rows` rows has brought `tokens`.
-  void passed(std::size_t rows, std::size_t tokens) { length_.passed(rows, tokens); }
+  // A pass of `rows` rows has brought `tokens` in `seconds`.
+  void passed(std::size_t rows, std::size_t tokens, double seconds) { length_.passed(rows, tokens, seconds); }
 
  private:
   // How often guesses of one kind were right.

@@ -299,7 +299,7 @@ void Stream::decoded(std::uint64_t took_ns, const DecodeTimes& times, Events& ev
       if (kept < decoding_positions_ && last_id_ != previous_ids_[kept]) break;
     }
     stats_.accepted_drafts += kept - 1;
-    drafter_.passed(decoding_positions_, kept);
+    drafter_.passed(decoding_positions_, kept, 1e-9 * static_cast<double>(took_ns));
   } else if (decoding_results_ == 1) {
     keep_logits(0);
     accept(choose(0), events);

@@ -137,11 +137,14 @@ TEST("lengths follow from chances and costs") {
   const std::vector<float> sure(15, 1.0f), coin(15, 0.5f), never(15, 0.0f);
   const double flat[] = {1.0}, linear[] = {1.0, 2.0}, kinked[] = {1.0, 1.0, 1.0, 1.0, 2.0};
   DraftLength free(flat), dear(linear), both(kinked);
+  const auto seconds = [](std::size_t rows, double first, std::size_t cheap) {
+    return first * (rows <= cheap ? 1.0 : static_cast<double>(1 + rows - cheap));
+  };
   for (int pass = 0; pass < 300; ++pass) {
-    for (DraftLength* length : {&free, &dear, &both}) {
-      const std::size_t drafts = length->best(coin);
-      length->passed(drafts + 1, 2);
-    }
+    const std::size_t a = free.best(coin) + 1, b = dear.best(coin) + 1, c = both.best(coin) + 1;
+    free.passed(a, 2, 0.01);
+    dear.passed(b, 2, seconds(b, 0.01, 1));
+    both.passed(c, 2, seconds(c, 0.01, 4));
   }
   CHECK_EQ(free.best(never), 15u);
   CHECK_EQ(dear.best(coin), 0u);  // a row costs what a token costs
@@ -150,11 +153,34 @@ TEST("lengths follow from chances and costs") {
   CHECK_EQ(both.best({}), 0u);
   const double gentle[] = {1.0, 1.1};
   DraftLength length(gentle);
-  for (int pass = 0; pass < 300; ++pass) length.passed(length.best(coin) + 1, 2);
+  for (int pass = 0; pass < 300; ++pass) {
+    const std::size_t rows = length.best(coin) + 1;
+    length.passed(rows, 2, 1.0 + 0.1 * static_cast<double>(rows - 1));
+  }
   CHECK(length.best(coin) >= 2 && length.best(coin) <= 5);
   CHECK_EQ(length.best(sure), 15u);
   length.reset();
   CHECK_EQ(DraftLength(gentle).best(coin), length.best(coin));
+}
+
+TEST("the passes' own times correct the costs; one that was interrupted says little") {
+  const std::vector<float> likely(15, 0.8f);
+  const double wrong[] = {1.0, 1.2, 1.4, 1.6};  // measured while the machine was busy
+  check::RandomChoices numbers(3);
+  for (const bool free : {true, false}) {
+    DraftLength length(wrong);
+    const std::size_t at_first = length.best(likely);
+    std::size_t last = 0;
+    for (int pass = 0; pass < 400; ++pass) {
+      const std::vector<float> chances(4 + numbers.below(12), 0.1f * static_cast<float>(5 + numbers.below(6)));
+      const std::size_t rows = length.best(chances) + 1;
+      const double time = free ? 0.04 + 0.001 * static_cast<double>(rows) : 0.02 * static_cast<double>(rows);
+      length.passed(rows, std::min<std::size_t>(rows, 4), pass % 30 == 7 ? 50 * time : time);
+      if (pass >= 200) last += length.best(likely);
+    }
+    if (free) CHECK(last > 200 * at_first + 100);
+    else CHECK(last < 200 * at_first);
+  }
 }
 
 TEST("guesses of a kind that is often wrong are not drafted where rows cost, and are again once they are right") {
@@ -168,7 +194,7 @@ TEST("guesses of a kind that is often wrong are not drafted where rows cost, and
   for (std::size_t p = 0; p < 1200; ++p) {
     if (p % 8 == 0) drafter.hear(silence.data(), 8);
     const std::size_t count = drafter.propose(p, drafts);
-    drafter.passed(count + 1, 1 + (p < 600 ? 0 : count));
+    drafter.passed(count + 1, 1 + (p < 600 ? 0 : count), 1.0 + 0.5 * static_cast<double>(count));
     if (p < 1) at_start = count;
     if (p >= 500 && p < 600) in_noise += count;
     if (p >= 1100) in_silence += count;
