@@ -72,13 +72,14 @@ struct Case {
   const char* precision;
   std::size_t threads;
   std::size_t piece;  // samples per feed
+  std::size_t drafts = 0;
 };
 
 // The decoder ring has 24 - 1 + 64 slots: five wraps, or one.
 constexpr std::size_t kWarmUp = 90 * 1280, kMeasured = (check::kSlow ? 100 : 440) * 1280;
 
-constexpr Case kCases[] = {{"fp32", 1, 1280}, {"fp16", 2, 1280}, {"int8", 1, 160},
-                           {"int4", 2, 1280}, {"int4", 1, 9000}, {"int8", 2, 1}};
+constexpr Case kCases[] = {{"fp32", 1, 1280}, {"fp16", 2, 1280}, {"int8", 1, 160},    {"int4", 2, 1280},
+                           {"int4", 1, 9000}, {"int8", 2, 1},    {"int4", 2, 9000, 7}};
 
 TinyModel make_model(const Case& c) {
   check::TinyPackageOptions options;
@@ -123,12 +124,14 @@ TEST("silent steps: none, over wraps of the decoder ring, every precision and ke
       engine->record_ids = false;
       StreamOptions options;
       options.delay_tokens = 3;
+      options.max_drafts = c.drafts;
       options.keep_history = false;
       Stream stream(engine, model.tokenizer, options);
       Events events;
       events.reserve(16);
       allocations_of(stream, std::span(audio).first(kWarmUp), c.piece, events);
       CHECK_EQ(allocations_of(stream, std::span(audio).subspan(kWarmUp), c.piece, events), 0);
+      CHECK((stream.stats().accepted_drafts > 0) == (c.drafts > 0));
     }
   }
 }
