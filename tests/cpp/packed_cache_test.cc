@@ -206,7 +206,7 @@ TEST("a package that changed is not served from the old file") {
   const std::string weights = *bench.model.folder / "weights.bin";
   using namespace std::chrono_literals;
   std::filesystem::last_write_time(weights, std::filesystem::last_write_time(weights) - 10s);
-  bench.check_rebuilt("another version of the package");
+  bench.check_rebuilt("another copy of the package");
   // Another manifest is another package with a file of its own.
   const std::string manifest = *bench.model.folder / "manifest.json";
   write_file(manifest, read_file(manifest) + "\n");

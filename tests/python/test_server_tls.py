@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -60,6 +61,9 @@ def test_encrypted(certificate: tuple[Path, Path]) -> None:
     [
         (["--tls-cert", "missing.pem"], "belong together"),
         (["--tls-cert", "missing.pem", "--tls-key", "missing.pem"], "cannot be read"),
+        (["--tls-cert", "README.md", "--tls-key", "README.md"], "not a PEM certificate chain"),
+        (["--allow-origin", "home.example"], "--allow-origin home.example"),
+        (["--allow-origin", "https://home.example/page"], "scheme and host"),
         (["--sessions", "0"], "--sessions"),
         (["--upload-mib", "-1"], "--upload-mib"),
         (["--wyoming", "nonsense"], "HOST:PORT"),
@@ -75,3 +79,13 @@ def test_wrong_options(arguments: list[str], words: str) -> None:
     code, out, err = run_cli("serve", "--port", "0", *arguments, env={"VOXTRAL_EDGE_TOKEN": ""})
     assert code == 2 and out == ""
     assert words in err and len(err.splitlines()) == 1, err
+
+
+def test_an_address_in_use_is_wrong_usage() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for options in (["--port", port], ["--port", 0, "--wyoming", f"127.0.0.1:{port}"]):
+            code, _, err = run_cli("serve", *options)
+            assert code == 2 and f"cannot listen on 127.0.0.1 port {port}: Address already in use" in err

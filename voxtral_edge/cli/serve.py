@@ -16,8 +16,10 @@ import contextlib
 import dataclasses
 import logging
 import os
+import ssl
 import sys
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from voxtral_edge.cli import model_options
 from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR
@@ -129,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         port=_within(args.port, 0, 65535, "--port"),
         wyoming=wyoming,
         token=token,
-        origins=tuple(args.allow_origin),
+        origins=tuple(map(_origin, args.allow_origin)),
         tls=_tls(args),
         delay_ms=args.delay_ms,
         step_ms=args.step_ms,
@@ -139,6 +141,8 @@ def run(args: argparse.Namespace) -> int:
     )
     _log_to_stderr(args.log_level)
     bound = bind(options.host, options.port)
+    if wyoming is not None:
+        bind(*wyoming).close()  # an address in use is found out before a model of gigabytes is loaded
     engine = model_options.load_model(args)
     limits = dataclasses.replace(limits, sessions=_sessions_that_fit(engine, limits.sessions))
     complete = run_service(engine, dataclasses.replace(options, limits=limits), bound)
@@ -182,7 +186,21 @@ def _tls(args: argparse.Namespace) -> tuple[str, str] | None:
     for path in (args.tls_cert, args.tls_key):
         if not os.access(path, os.R_OK):
             raise UsageError(f"{path}: cannot be read")
+    try:  # an encrypted key must not ask for its password in the middle of a start
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(args.tls_cert, args.tls_key, password="")
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--tls-cert {args.tls_cert}, --tls-key {args.tls_key}: not a PEM certificate chain and its unencrypted "
+            f"private key ({error})"
+        ) from error
     return args.tls_cert, args.tls_key
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
+        raise UsageError(f"--allow-origin {text}: write scheme and host, e.g. https://home.example")
+    return text
 
 
 def _within(value: Number, least: Number, most: Number, option: str) -> Number:
