@@ -7,6 +7,7 @@ block by block: an hour-long recording never lies in memory as a whole.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ MAX_CHANNELS = 32
 # 1.28 s per block: sixteen tokens, two full encoder batches; long enough to be read fast, short enough that
 # text appears while a slow device works.
 BLOCK_SAMPLES = 16 * 1280
+
+# Float samples beyond this are on another scale, most often 16-bit numbers that nobody divided; decoders of lossy
+# formats overshoot 1 by far less.
+LOUDEST = 8.0
 
 PcmArray = NDArray[np.float32] | NDArray[np.int16]
 PathLike = str | os.PathLike[str]
@@ -188,7 +193,7 @@ class AudioFile:
         """Blocks at the file's own rate, mixed down, with NaN and infinities replaced by 0: one of them would
         otherwise spread through the resampler's filter."""
         soundfile = _soundfile()
-        not_numbers = 0
+        not_numbers, peak = 0, 0.0
         while True:
             try:
                 block = self._file.read(frames, dtype="float32", always_2d=True)
@@ -205,16 +210,31 @@ class AudioFile:
             if not finite.all():
                 not_numbers += int(block.size - np.count_nonzero(finite))
                 block = np.where(finite, block, np.float32(0))
+            peak = max(peak, peak_of(block))
             yield block[:, 0].copy() if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
         if not_numbers:
             self.warnings.append(
                 f"{self.path}: {not_numbers} samples are NaN or infinite; they were taken as silence"
             )
+        if note := scale_note(peak):
+            self.warnings.append(f"{self.path}: {note}")
         if self.frames_read < self._frames_declared:
             self.warnings.append(
                 f"{self.path}: truncated: {self.frames_read / self.sample_rate_hz:.2f} s could be read of "
                 f"{self.duration_s:.2f} s declared"
             )
+
+
+def peak_of(samples: NDArray[Any]) -> float:
+    """The largest magnitude; 0 for no samples. NaN counts as nothing, infinity as itself."""
+    return float(max(np.fmax.reduce(samples, axis=None, initial=0), -np.fmin.reduce(samples, axis=None, initial=0)))
+
+
+def scale_note(peak: float) -> str:
+    """What is odd about float samples that reach `peak`, or nothing."""
+    if not LOUDEST < peak < math.inf:
+        return ""
+    return f"samples reach {peak:.3g}; -1 to 1 is expected (16-bit samples as floats: divide by 32768)"
 
 
 def read_audio(path: PathLike) -> NDArray[np.float32]:

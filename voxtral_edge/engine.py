@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voxtral_edge._native import native_module
-from voxtral_edge.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, AudioFile, PathLike, PcmArray, as_pcm
+from voxtral_edge.audio import (
+    BLOCK_SAMPLES,
+    SAMPLE_RATE_HZ,
+    AudioFile,
+    PathLike,
+    PcmArray,
+    as_pcm,
+    peak_of,
+    scale_note,
+)
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.events import Event
 from voxtral_edge.hotwords import Hotwords, parse_hotwords
@@ -262,8 +271,9 @@ class Engine:
                 with AudioFile(audio) as file:
                     return _transcribe_blocks(stream, file.blocks(), on_event, file.warnings, limits)
             pcm = as_pcm(audio)
+            note = scale_note(peak_of(pcm)) if pcm.dtype == np.float32 else ""
             blocks = (pcm[begin : begin + BLOCK_SAMPLES] for begin in range(0, len(pcm), BLOCK_SAMPLES))
-            return _transcribe_blocks(stream, blocks, on_event, [], limits)
+            return _transcribe_blocks(stream, blocks, on_event, [f"pcm: {note}"] if note else [], limits)
 
 
 def _word_speakers(diarize: Any, tokens: int) -> WordSpeakers | None:

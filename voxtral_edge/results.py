@@ -77,7 +77,8 @@ class Transcript:
     token_ids   generated token ids, one per 80 ms, prompt excluded
     duration_s  seconds of audio that were heard
     language    always None today: the model does not say which language it heard
-    warnings    what was odd about the audio (a truncated file, samples that were not numbers), in plain words
+    warnings    what was odd about the audio (a truncated file, samples that were no numbers or
+                beyond any scale), in plain words
     turns       who spoke when, where speakers were told apart
     """
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from front_door import sample, samples
+from front_door import sample, samples, tiny_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -160,6 +160,19 @@ def test_samples_that_are_not_numbers_become_silence_and_are_reported(tmp_path: 
 
 
 # --- arrays
+
+
+@pytest.mark.parametrize("factor", [0.5, 4, 32768])
+def test_samples_on_another_scale_are_noticed(tmp_path: Path, factor: float) -> None:
+    """16-bit numbers as floats that nobody divided: the text is nonsense, and why is said."""
+    pcm = sweep(1.0, 16000, 3000).astype(np.float32) * np.float32(factor)
+    pcm[7] = np.nan
+    soundfile.write(tmp_path / "loud.wav", pcm, 16000, subtype="FLOAT")
+    of_file, of_array = (
+        tiny_engine().transcribe(audio).warnings for audio in (tmp_path / "loud.wav", pcm.copy())
+    )
+    assert any("divide by 32768" in warning for warning in of_file) == (factor == 32768)
+    assert [warning.startswith("pcm: samples reach") for warning in of_array] == [True] * (factor == 32768)
 
 
 def test_arrays_are_taken_as_they_are() -> None:
