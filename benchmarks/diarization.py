@@ -15,6 +15,7 @@ Conversations have known turns, one voice at a time. Prints Markdown tables; wit
                 "at changes": those within 0.5 s of a change of speaker; "as written": with the speaker that was known
                 0.7 s after they ended, which is what a word gets when it is written (delay 480 ms)
   count         conversations in which the number of speakers was found
+  ms per s      processor time per second of audio; of "first N min", of the audio since the row before
 """
 
 from __future__ import annotations
@@ -102,38 +103,65 @@ class Row:
         }
 
 
-def evaluate(mixture: Mixture, diarizer: OnlineDiarizer, names: Sequence[str] = ()) -> Row:
-    """Runs one conversation through a fresh diariser, a tenth of a second at a time. `names`: who is enrolled."""
+@dataclass
+class Heard:
+    """What the diariser made of a conversation: final turns, the label of each word when it was written, and the
+    seconds of work for each block of audio."""
+
+    final: list[Turn]
+    spans: list[tuple[float, float, str, bool]]
+    written: list[str | None]
+    work_s: list[float]
+
+
+def hear(mixture: Mixture, diarizer: OnlineDiarizer) -> Heard:
+    """Runs one conversation through a fresh diariser, a tenth of a second at a time."""
     step = int(BLOCK_S * SAMPLE_RATE_HZ)
-    final: list[Turn] = []
-    spans = word_spans(mixture.turns)
-    written: list[str | None] = []
+    heard = Heard([], word_spans(mixture.turns), [], [])
     # Nobody talks after the end, but the last words are written too.
     pcm = np.concatenate([mixture.pcm, np.zeros(step * 10, dtype=np.float32)])
-    work_s = 0.0
     for begin in range(0, len(pcm), step):
-        started = time.perf_counter()
+        started = time.process_time()
         events = diarizer.feed(pcm[begin : begin + step])
-        work_s += time.perf_counter() - started
-        final += [Turn(event.start, event.end, event.speaker) for event in events if event.final]
+        heard.work_s.append(time.process_time() - started)
+        heard.final += [Turn(event.start, event.end, event.speaker) for event in events if event.final]
         while (
-            len(written) < len(spans)
-            and spans[len(written)][1] + WRITTEN_AFTER_S <= (begin + step) / SAMPLE_RATE_HZ
+            len(heard.written) < len(heard.spans)
+            and heard.spans[len(heard.written)][1] + WRITTEN_AFTER_S <= (begin + step) / SAMPLE_RATE_HZ
         ):
-            written.append(diarizer.speaker_at(*spans[len(written)][:2]))
-    started = time.perf_counter()
-    final += [Turn(event.start, event.end, event.speaker) for event in diarizer.finish() if event.final]
-    work_s += time.perf_counter() - started
+            heard.written.append(diarizer.speaker_at(*heard.spans[len(heard.written)][:2]))
+    started = time.process_time()
+    heard.final += [Turn(event.start, event.end, event.speaker) for event in diarizer.finish() if event.final]
+    heard.work_s[-1] += time.process_time() - started
+    return heard
+
+
+def judge(
+    mixture: Mixture, heard: Heard, names: Sequence[str] = (), part: tuple[float, float] | None = None
+) -> Row:
+    """The errors of a conversation. `names`: who is enrolled. `part`: only what is said before its end; work and audio
+    between its beginning and its end, in seconds."""
+    start, end = part or (0.0, len(heard.work_s) * BLOCK_S)
+    turns = [turn for turn in mixture.turns if turn.end <= end]
+    final = [turn for turn in heard.final if turn.start < end]
+    count = sum(span[1] <= end for span in heard.spans)
+    spans, written = heard.spans[:count], heard.written[:count]
+    if turns and part is not None:  # a turn may be going on at the end of the part
+        final = [
+            Turn(t.start, min(t.end, turns[-1].end), t.speaker) for t in final if t.start < turns[-1].end
+        ]
+        spans = [span for span in spans if span[1] <= turns[-1].end]
+    blocks = heard.work_s[round(start / BLOCK_S) : round(end / BLOCK_S)]
     row = Row(
-        final=diarization_errors(mixture.turns, final, 0.25),
-        strict=diarization_errors(mixture.turns, final),
-        audio_s=len(pcm) / SAMPLE_RATE_HZ,
-        work_s=work_s,
+        final=diarization_errors(turns, final, 0.25),
+        strict=diarization_errors(turns, final),
+        audio_s=len(blocks) * BLOCK_S,
+        work_s=sum(blocks),
     )
-    row.counts[len({turn.speaker for turn in mixture.turns}), len({turn.speaker for turn in final})] += 1
+    row.counts[len({turn.speaker for turn in turns}), len({turn.speaker for turn in final})] += 1
     said = speakers_of(final, [span[:2] for span in spans], 2.0)
-    who = {name: name for name in names} if names else mapping(mixture.turns, final)
-    for (_, _, true, changes), found, early in zip(spans, said, written, strict=True):
+    who = {name: name for name in names} if names else mapping(turns, final)
+    for (_, _, true, changes), found, early in zip(spans, said, written, strict=False):
         for kind, label in (("final", found), ("written", early), *([("changes", found)] if changes else [])):
             right = who.get(label or "") == true if not names or true in names else label not in names
             row.words[kind] += right
@@ -197,13 +225,18 @@ def measure(args: argparse.Namespace) -> dict[str, Row]:
     rows: dict[str, Row] = defaultdict(Row)
     for count, turns, snr_db, mixture in conversations(args):
         limit = count if args.known_count else "auto"
-        row = evaluate(mixture, OnlineDiarizer(limit, embedder, revisable_s=args.revisable))
+        heard = hear(mixture, OnlineDiarizer(limit, embedder, revisable_s=args.revisable))
+        row = judge(mixture, heard)
         for key in (f"{count} speakers", f"turns of {turns} s", f"SNR {snr_db:g} dB", "all"):
             rows[key].add(row)
+        for part in itertools.pairwise([0.0, *args.first]):
+            rows[f"first {part[1] / 60:g} min"].add(judge(mixture, heard, part=part))
         print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     everything = rows.pop("all")
-    return {**dict(sorted(rows.items())), "all": everything}
+    # "first 15 min" comes after "first 2 min"
+    ordered = sorted(rows.items(), key=lambda item: "first" if item[0].startswith("first") else item[0])
+    return {**dict(ordered), "all": everything}
 
 
 def measure_enrolled(args: argparse.Namespace) -> dict[str, Row]:
@@ -225,7 +258,7 @@ def measure_enrolled(args: argparse.Namespace) -> dict[str, Row]:
                 prints.enrol(name, halves[name][0], embedder)
             heard = {name: [halves[name][1]] for name in names[:3]}
             mixture = make_mixture(heard, (3.0, 6.0), SPEAKER_S, generator, snr_db=snr_db)
-            row = evaluate(mixture, OnlineDiarizer("auto", embedder, prints), names[1:])
+            row = judge(mixture, hear(mixture, OnlineDiarizer("auto", embedder, prints)), names[1:])
             for key in (f"SNR {snr_db:g} dB", "all"):
                 rows[key].add(row)
     return {key: rows[key] for key in sorted(rows, key=lambda key: (key == "all", key))}
@@ -280,7 +313,10 @@ def report(rows: dict[str, Row]) -> None:
     table(
         rows,
         {title: shares(name) for title, name in columns.items()}
-        | {"count": lambda row: f"{row.numbers()['counted']} of {row.counts.total()}"},
+        | {
+            "count": lambda row: f"{row.numbers()['counted']} of {row.counts.total()}",
+            "ms per s": lambda row: f"{1000 * row.work_s / max(row.audio_s, 1e-9):.0f}",
+        },
     )
     counts = rows["all"].counts
     found = sorted({found for _, found in counts})
@@ -323,6 +359,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--snr", type=float, nargs="+", default=[40.0, 20.0, 10.0], help="dB, of pink noise")
     parser.add_argument("--mixtures", type=int, default=4, help="conversations of each kind (%(default)s)")
     parser.add_argument("--seconds", type=float, help="length of each, repeating what was said")
+    parser.add_argument(
+        "--first", type=float, nargs="+", default=[], help="judge the first so many seconds too (ascending)"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--known-count", action="store_true", help="tell the diariser how many there are")
     parser.add_argument("--enrolled", action="store_true", help="names for known voices")

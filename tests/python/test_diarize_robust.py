@@ -135,6 +135,28 @@ def test_one_person_for_long(speech: NDArray[np.float32], embedder: OnnxEmbedder
 
 
 @pytest.mark.slow
+def test_what_returns_is_nobody_new(embedder: OnnxEmbedder) -> None:
+    """Two voices say the same 13 to 17 s again and again, cut anywhere: phrases that return are nobody new."""
+    pcm, turns = two_voices()
+    voices = {
+        name: np.concatenate(
+            [pcm[round(t.start * RATE_HZ) : round(t.end * RATE_HZ)] for t in turns if t.speaker == name]
+        )
+        for name in ("high", "low")
+    }
+    generator = np.random.default_rng(1)
+    parts, at = [], {"high": 0, "low": 0}
+    for index in range(76):
+        name = ("high", "low")[index % 2]
+        samples = round(generator.uniform(1.5, 8.0) * RATE_HZ)
+        parts.append(np.take(voices[name], range(at[name], at[name] + samples), mode="wrap"))
+        parts.append(np.zeros(round(generator.uniform(0.1, 0.8) * RATE_HZ), np.float32))
+        at[name] += samples
+    speech = np.concatenate(parts)
+    assert speakers(speech + noise(len(speech) / RATE_HZ, 1e-3), embedder) == {"S1", "S2"}
+
+
+@pytest.mark.slow
 def test_an_hour_of_many(request: pytest.FixtureRequest) -> None:
     """Five voices take turns for an hour: five speakers, nothing grows."""
     stream = OnlineDiarizer("auto", PitchEmbedder(), revisable_s=15.0)

@@ -14,7 +14,11 @@ _NEVER = -np.inf
 # that from 7.6 s of each on nothing is allowed for: more speech tells no more about changes of mood or distance.
 DOUBT_SECONDS, SURE_DOUBT = 0.34, 0.09
 # A voice that is like another but for this much may be the same person in another mood.
-NEARLY = 0.1
+NEARLY, VERY_NEARLY = 0.1, 0.05
+# Windows that are more alike than different speech of one person is are the same phrase again and again, however many
+# they are: the average cosine of two windows is above ALIKENESS + VARIETY_SECONDS / s in 5 % of the stretches of s
+# seconds (14 voices; noise changes nothing), so a group counts as at most so much, but as LEAST_VARIETY at least.
+ALIKENESS, VARIETY_SECONDS, LEAST_VARIETY = 0.79, 0.21, 2.0
 
 
 @dataclass
@@ -56,7 +60,6 @@ class Group:
 
     members: list[int] = field(default_factory=list)
     known: int | None = None
-    seconds: float = 0.0
 
 
 def group_windows(
@@ -65,7 +68,7 @@ def group_windows(
     known: Sequence[Voice],
     same_speaker: float,
     limit: int,
-    least_seconds: tuple[float, float],
+    least_seconds: tuple[float, float, float],
     tentative: Collection[int] = (),
 ) -> list[Group]:
     """Groups the windows by the cosine of average vectors, with an allowance for groups of little speech.
@@ -75,8 +78,9 @@ def group_windows(
     same_speaker   groups are merged while their cosine and the allowance come to this
     limit          no more groups than this: the nearest are merged whatever their cosine. Known voices count even if
                    they hold no windows
-    least_seconds  what a new group must hold to be a speaker: (if it is like nobody, if it is nearly like somebody, by
-                   less than `NEARLY`); smaller ones go to the most alike group
+    least_seconds  how much different speech a new group must hold to be a speaker: (if it is like nobody, if it is
+                   like somebody but for less than `NEARLY`, but for less than `VERY_NEARLY`); smaller ones go to the
+                   most alike group
     tentative      windows so recent that more of their speaker may follow: a group of only such windows stays, however
                    small
 
@@ -84,7 +88,8 @@ def group_windows(
     """
     merging = _Merging(vectors, seconds, known)
     merging.merge_while(same_speaker)
-    for least, from_likeness in zip(least_seconds, (_NEVER, same_speaker - NEARLY), strict=True):
+    likenesses = (_NEVER, same_speaker - NEARLY, same_speaker - VERY_NEARLY)
+    for least, from_likeness in zip(least_seconds, likenesses, strict=True):
         merging.dissolve_small(least, from_likeness, frozenset(tentative))
     merging.reduce_to(limit)
     groups = [group for group in merging.groups() if group.members]
@@ -99,6 +104,8 @@ class _Merging:
     ) -> None:
         self._known = len(known)
         self._weights = np.array([voice.seconds for voice in known] + list(seconds), dtype=np.float64)
+        self._squares = self._weights**2  # sum of the windows' squared weights
+        self._different = self._weights.copy()  # seconds of different speech
         totals = np.zeros((len(self._weights), vectors.shape[1]))
         for row, voice in enumerate(known):
             totals[row] = voice.total
@@ -110,12 +117,11 @@ class _Merging:
         self._members: dict[int, list[int]] = {
             row: [] if row < self._known else [row - self._known] for row in range(len(totals))
         }
-        self._held = np.concatenate([np.zeros(self._known), np.asarray(seconds, dtype=np.float64)])
 
     def _alike(self, row: int) -> NDArray[np.float64]:
         """How much the other groups are like one, with the allowance; minus infinity where merging is not allowed."""
         lengths = np.sqrt(np.maximum(np.diag(self._products), 1e-24))
-        doubt = DOUBT_SECONDS * (1.0 / self._weights + 1.0 / self._weights[row])
+        doubt = DOUBT_SECONDS * (1.0 / self._different + 1.0 / self._different[row])
         alike = self._products[row] / (lengths * lengths[row]) + np.maximum(0.0, doubt - SURE_DOUBT)
         return np.where(self._apart[row], _NEVER, alike)
 
@@ -147,14 +153,14 @@ class _Merging:
             row
             for row in self._members
             if row >= self._known
-            and self._held[row] < least_seconds
+            and self._different[row] < least_seconds
             and not tentative.issuperset(self._members[row])
         ]
         large = [
             row for row in self._members if row not in small and (self._members[row] or row >= self._known)
         ]
         if not large and small:
-            largest = max(small, key=lambda row: (self._held[row], -row))
+            largest = max(small, key=lambda row: (self._weights[row], -row))
             small.remove(largest)
             large = [largest]
         targets = large + [row for row in self._members if row < self._known and row not in large]
@@ -189,7 +195,7 @@ class _Merging:
     def groups(self) -> list[Group]:
         """What there is now."""
         return [
-            Group(sorted(members), row if row < self._known else None, float(self._held[row]))
+            Group(sorted(members), row if row < self._known else None)
             for row, members in self._members.items()
         ]
 
@@ -203,5 +209,13 @@ class _Merging:
         if keep < self._known:
             self._apart[keep, : self._known] = self._apart[: self._known, keep] = True
         self._weights[keep] += self._weights[drop]
-        self._held[keep] += self._held[drop]
+        self._squares[keep] += self._squares[drop]
         self._members[keep].extend(self._members.pop(drop))
+        self._different[keep] = self._weights[keep] if keep < self._known else self._different_seconds(keep)
+
+    def _different_seconds(self, row: int) -> float:
+        """How much different speech a group of two windows or more holds, at most."""
+        pairs = self._weights[row] ** 2 - self._squares[row]
+        alikeness = (self._products[row, row] - self._squares[row]) / pairs
+        most = VARIETY_SECONDS / max(alikeness - ALIKENESS, 1e-9)
+        return float(min(self._weights[row], max(most, LEAST_VARIETY)))

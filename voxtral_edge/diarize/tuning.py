@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Tuning:
     """Numbers that were chosen by measurement (docs/diarization.md, "How the numbers were chosen").
 
-    least_seconds      speech that makes a new speaker: of a voice like no other, of one nearly like another
+    least_seconds      different speech that makes a new speaker: of a voice like no other, of one nearly like another,
+                       of one very nearly like another
     least_labelled_s   a new speaker is dropped with less speech than this
     full_seconds       windows at least this long are clustered; shorter ones only vote
     switch_cost        what a change of speaker must gain, in cosine, within speech
@@ -25,7 +26,7 @@ class Tuning:
                        is taken back
     """
 
-    least_seconds: tuple[float, float] = (2.0, 4.0)
+    least_seconds: tuple[float, float, float] = (2.0, 4.0, 8.0)
     least_labelled_s: float = 1.5
     full_seconds: float = 1.15
     switch_cost: float = 0.08
