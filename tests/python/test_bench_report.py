@@ -185,6 +185,19 @@ def test_hostile_clients_are_measured_on_a_real_server(tmp_path: Path) -> None:
     assert "all hostile" in done.stdout
 
 
+def test_step_sizes_share_passes(tmp_path: Path) -> None:
+    path, audio = tmp_path / "steps.json", ROOT / "samples" / "serial-numbers.flac"
+    done = run("step_sizes.py", "tiny-en", "--audio", audio, "--threads", 1, "--seconds", 5, "--json", path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(path.read_text())["sizes"]
+    assert [row["step_ms"] for row in rows] == [80, 160, 320, 640]
+    assert [row["encode_passes_per_token"] for row in rows] == [1, 1 / 2, 1 / 4, 1 / 8]
+    passes = [row["decode_passes_per_token"] for row in rows]
+    assert passes[0] == 1 and passes == sorted(passes, reverse=True) and passes[-1] < 0.6
+    assert [len(row["ms_per_token"]) for row in rows] == [8] * 4
+    assert len(done.stdout.splitlines()) == 6
+
+
 def test_the_table_of_streams_on_the_clock(module: Any) -> None:
     result = measured(mode="paced streams", streams=2, seconds=1.0, warmup_s=0.2)
     held, not_held = (
