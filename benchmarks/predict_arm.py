@@ -23,7 +23,10 @@ from arm_simulation import Design, Tools, count, find_tools, stack_accesses
 TILE_ROWS, TILE_COLUMNS = 16, 64
 TILE_BYTES = {"q4": 576, "q8": 1088}
 DOTS_PER_ROW = 64  # sdot of a tile and activation row: 16 x 64 products at 16 each
-MOST_ROWS = {"q4": 7, "q8": 6}  # kMostRows of neon_dotprod/matmul_q*.cc: more activation rows are several blocks
+MOST_ROWS = {
+    "q4": 7,
+    "q8": 6,
+}  # kMostRows of neon_dotprod/matmul_q*.cc: more activation rows are several blocks
 MOST_PAIRS = 8  # kMostPairs of neon_i8mm/pair_product.h
 FRAMES_PER_TOKEN = 4  # rows that the encoder computes per token
 PASS_TOKENS = 8  # of a recording: one token and seven drafts
@@ -105,7 +108,9 @@ using Tile = shared::AttentionTile<V, {element}>;
 using Block = shared::KvBlock<{element}>;
 """
 SCORE_SOURCE = """
-extern "C" __attribute__((flatten)) void loop(const Tile& tile, const Block& at) {{ tile.score<{lines}, {beside}, true>(at, 0, 0); }}
+extern "C" __attribute__((flatten)) void loop(const Tile& tile, const Block& at) {{
+  tile.score<{lines}, {beside}, true>(at, 0, 0);
+}}
 """
 WEIGH_SOURCE = """
 extern "C" __attribute__((flatten)) void loop(const Tile& tile, const Block& at, std::size_t count) {{
@@ -164,7 +169,9 @@ class Products:
     def __init__(self, tools: Tools) -> None:
         self.tools = tools
         self.dot = {
-            kernel: {rows: self._loop("neon_dotprod", kernel, rows) for rows in range(1, MOST_ROWS[kernel] + 1)}
+            kernel: {
+                rows: self._loop("neon_dotprod", kernel, rows) for rows in range(1, MOST_ROWS[kernel] + 1)
+            }
             for kernel in TILE_BYTES
         }
         self.pair = {
@@ -228,9 +235,10 @@ class Attention:
         # A vector of 16 floats is four registers.
         columns = count(score, "fmla") / (4 * lines * beside)  # of 16 x beside positions, per iteration
         positions = count(weigh, "fmla") / (4 * lines * beside)  # with 16 x beside columns, per iteration
-        return self.tools.cycles(design, score) * head_dim / columns / (
-            16 * beside
-        ) + self.tools.cycles(design, weigh) * head_dim / (16 * beside) / positions
+        return (
+            self.tools.cycles(design, score) * head_dim / columns / (16 * beside)
+            + self.tools.cycles(design, weigh) * head_dim / (16 * beside) / positions
+        )
 
     def position_cycles(self, design: Design, kind: str, lines: int, head_dim: int) -> float:
         """Of a position of one KV head and all query vectors that see it in a call."""
@@ -240,7 +248,11 @@ class Attention:
     def gbps(self, core: Core, kind: str, lines: int, head_dim: int) -> float:
         """GB of keys and values per second that one core works off."""
         return (
-            2 * head_dim * KV_BYTES[kind] / self.position_cycles(core.design, kind, lines, head_dim) * core.ghz
+            2
+            * head_dim
+            * KV_BYTES[kind]
+            / self.position_cycles(core.design, kind, lines, head_dim)
+            * core.ghz
         )
 
 
@@ -258,7 +270,9 @@ def joined(values: list[float], form: str) -> str:
 
 
 def print_loops(products: Products) -> None:
-    header("kernel", "activation rows", "instructions per tile", "of these products", "vector spills", "other")
+    header(
+        "kernel", "activation rows", "instructions per tile", "of these products", "vector spills", "other"
+    )
     for name, of_kernels in (("dot", products.dot), ("matrix", products.pair)):
         for kernel, loops in of_kernels.items():
             for rows, loop in loops.items():
