@@ -338,7 +338,7 @@ def print_full_windows(attention: Attention) -> None:
 
     config = SYNTHETIC_MODELS["4b"].to_manifest()["config"]
     stacks = [("encoder", "window_frames"), ("decoder", "window_tokens")]
-    header("board", *(f"{kind}, ms: memory / cores" for kind in KV_BYTES))
+    header("board and cores", *(f"{kind}, ms: memory / cores" for kind in KV_BYTES))
     for core in CORES:
         cells = []
         for kind in KV_BYTES:
