@@ -185,7 +185,8 @@ def _charts(result: Result) -> str:
         (
             "Where the time goes",
             charts.stages(result),
-            f"Stages of a {'round' if result['paced_streams'] else 'step'}; below, reading its bytes and nothing else.",
+            f"Stages of a {'round' if result['paced_streams'] else 'step'}"
+            + ("." if result["memory_bound"] is False else "; below, reading its bytes and nothing else."),
         ),
         (
             "Against the machine",

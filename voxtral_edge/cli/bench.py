@@ -157,7 +157,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stream_count(text: str) -> int | str:
-    return text if text == "max" else int(text)
+    try:
+        return text if text == "max" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor max") from None
 
 
 def _streams_mode(args: argparse.Namespace) -> str:
