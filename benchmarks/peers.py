@@ -129,7 +129,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--file-limit", type=float, default=40.0, help="who takes longer is asked once (%(default)g s)"
     )
-    parser.add_argument("--file-seconds", type=float, default=12.0)
+    parser.add_argument("--file-seconds", type=float, default=36.0)
     parser.add_argument("--json", help="keep everything here")
     return parser.parse_args()
 

@@ -116,7 +116,7 @@ def _script(part: str, settings: Settings, seconds: float) -> Command:
         # Six rounds; a live step of everybody together takes about half a second.
         steps = max(4, round(seconds / 6 / 0.08 / 5))
         words = ["peers.py", "-m", settings.model, *threads, "--steps", str(steps), "--file-rounds", "3"]
-        words += ["--file-seconds", f"{min(12.0, seconds / 2):g}"]
+        words += ["--file-seconds", f"{min(36.0, seconds):g}"]
         words += ["--audio", str(settings.audio), "--replay", settings.small]
         words += ["--onnxruntime"] if settings.onnxruntime else []
         words += (
