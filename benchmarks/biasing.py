@@ -17,17 +17,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from wer import read_list
+from word_times import listed_clips
 
 from voxtral_edge.engine import Engine, load
 from voxtral_edge.errors import UsageError, VoxtralEdgeError
-from voxtral_edge.wer import normalize
+from voxtral_edge.wer import align, normalize
 
 PARTS = ("tune", "report")
 BOUND_POINTS = 0.1
@@ -67,36 +67,11 @@ class Count:
         return f"{recall} ({self.hits} of {self.listed}) | {self.false} | {self.rest_points:.2f} % | {self.changed}"
 
 
-def align(reference: Sequence[str], heard: Sequence[str]) -> list[tuple[str | None, str | None]]:
-    """The cheapest alignment as pairs, in order; None stands for nothing said or nothing written."""
-    rows, columns = len(reference) + 1, len(heard) + 1
-    cost = [[max(i, j) if not i or not j else 0 for j in range(columns)] for i in range(rows)]
-    for i in range(1, rows):
-        for j in range(1, columns):
-            match = cost[i - 1][j - 1] + (reference[i - 1] != heard[j - 1])
-            cost[i][j] = min(match, cost[i - 1][j] + 1, cost[i][j - 1] + 1)
-    i, j = rows - 1, columns - 1
-    pairs: list[tuple[str | None, str | None]] = []
-    while i or j:
-        if i and j and cost[i][j] == cost[i - 1][j - 1] + (reference[i - 1] != heard[j - 1]):
-            i, j = i - 1, j - 1
-            pairs.append((reference[i], heard[j]))
-        elif i and cost[i][j] == cost[i - 1][j] + 1:
-            i -= 1
-            pairs.append((reference[i], None))
-        else:
-            j -= 1
-            pairs.append((None, heard[j]))
-    return pairs[::-1]
-
-
 def joined_anew(
     list_file: Path, ends_file: Path, sources: list[str] | None, count: int
 ) -> list[dict[str, Any]]:
     """`count` strings of five words cut from the aligned recordings: even ones from the recordings with even
     number, odd ones from the others. Pauses of 0.08 to 0.35 s of noise at -74 dBFS, as in the digit strings."""
-    from word_times import listed_clips
-
     clips = [clip for clip in listed_clips(list_file, ends_file) if not sources or clip.source in sources]
     generator = np.random.default_rng(1)
     rows: list[dict[str, Any]] = []

@@ -100,7 +100,9 @@ def markdown(starts: dict[str, list[dict[str, Any]]]) -> list[str]:
     for name, rounds in starts.items():
         read, load = (min(entry[key] for entry in rounds) for key in ("read_s", "load_s"))
         peak, own = (max(entry[key] for entry in rounds) / 1e9 for key in ("peak_bytes", "own_bytes"))
-        lines.append(f"| {name} | {read:.2f} | {load:.2f} | {load / package_read:.2f} | {peak:.2f} | {own:.2f} |")
+        lines.append(
+            f"| {name} | {read:.2f} | {load:.2f} | {load / package_read:.2f} | {peak:.2f} | {own:.2f} |"
+        )
     return lines
 
 

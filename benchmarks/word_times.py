@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from biasing import align
 from numpy.typing import NDArray
 from wer import read_list
 
@@ -27,7 +26,7 @@ from voxtral_edge.audio import read_audio
 from voxtral_edge.engine import Engine, load
 from voxtral_edge.errors import VoxtralEdgeError
 from voxtral_edge.results import Transcript
-from voxtral_edge.wer import normalize
+from voxtral_edge.wer import align, normalize
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 JOINED, GRID, BUNDLED = "fsdd_strings_8khz", "grid_s1", "samples"

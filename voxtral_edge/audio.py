@@ -59,7 +59,8 @@ def as_pcm(samples: Any) -> PcmArray:
             "int16 at 16 kHz, e.g. numpy.asarray(samples, dtype=numpy.float32)"
         )
     if samples.ndim != 1:
-        channels = int(np.argmin(samples.shape)) if samples.ndim else 0  # [samples, channels] or [channels, samples]
+        # [samples, channels] or [channels, samples]
+        channels = int(np.argmin(samples.shape)) if samples.ndim else 0
         raise UsageError(
             f"pcm has shape {samples.shape}; pass one channel as a one-dimensional array, e.g. "
             f"pcm.mean(axis={channels})"
@@ -227,7 +228,9 @@ class AudioFile:
 
 def peak_of(samples: NDArray[Any]) -> float:
     """The largest magnitude; 0 for no samples. NaN counts as nothing, infinity as itself."""
-    return float(max(np.fmax.reduce(samples, axis=None, initial=0), -np.fmin.reduce(samples, axis=None, initial=0)))
+    return float(
+        max(np.fmax.reduce(samples, axis=None, initial=0), -np.fmin.reduce(samples, axis=None, initial=0))
+    )
 
 
 def scale_note(peak: float) -> str:

@@ -68,7 +68,9 @@ class Stream:
         audio."""
         with self._alone() as core:
             events = _events(core.flush())
-            return events if self._speakers is None else self._speakers.flushed(events, _generated_tokens(core))
+            return (
+                events if self._speakers is None else self._speakers.flushed(events, _generated_tokens(core))
+            )
 
     def finish(self) -> list[Event]:
         """Ends the audio: pads it as the model was trained, and returns the last events; the very last one is

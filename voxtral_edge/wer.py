@@ -28,6 +28,29 @@ def edit_distance(reference: Sequence[Hashable], hypothesis: Sequence[Hashable])
     return row[-1]
 
 
+def align(reference: Sequence[str], heard: Sequence[str]) -> list[tuple[str | None, str | None]]:
+    """The cheapest alignment as pairs, in order; None stands for nothing said or nothing written."""
+    rows, columns = len(reference) + 1, len(heard) + 1
+    cost = [[max(i, j) if not i or not j else 0 for j in range(columns)] for i in range(rows)]
+    for i in range(1, rows):
+        for j in range(1, columns):
+            match = cost[i - 1][j - 1] + (reference[i - 1] != heard[j - 1])
+            cost[i][j] = min(match, cost[i - 1][j] + 1, cost[i][j - 1] + 1)
+    i, j = rows - 1, columns - 1
+    pairs: list[tuple[str | None, str | None]] = []
+    while i or j:
+        if i and j and cost[i][j] == cost[i - 1][j - 1] + (reference[i - 1] != heard[j - 1]):
+            i, j = i - 1, j - 1
+            pairs.append((reference[i], heard[j]))
+        elif i and cost[i][j] == cost[i - 1][j] + 1:
+            i -= 1
+            pairs.append((reference[i], None))
+        else:
+            j -= 1
+            pairs.append((None, heard[j]))
+    return pairs[::-1]
+
+
 @dataclass
 class WordErrors:
     """Errors and reference words summed over utterances (so that long ones weigh more, as is usual)."""

@@ -28,6 +28,7 @@ def source_files(*suffixes: str) -> list[Path]:
 
 def test_ruff() -> None:
     run(sys.executable, "-m", "ruff", "check", "--no-cache", ".")
+    run(sys.executable, "-m", "ruff", "format", "--check", "--no-cache", ".")
 
 
 @pytest.mark.slow

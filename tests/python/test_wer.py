@@ -11,7 +11,7 @@ from front_door import CHECKPOINT, ROOT, SAMPLES_DIR, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxtral_edge.wer import WordErrors, edit_distance, normalize, pad_text_flips, word_error_rate
+from voxtral_edge.wer import WordErrors, align, edit_distance, normalize, pad_text_flips, word_error_rate
 
 jiwer = pytest.importorskip("jiwer")
 
@@ -32,6 +32,16 @@ def test_edit_distance_is_a_metric(a: list[str], b: list[str]) -> None:
     assert edit_distance(a, b) == edit_distance(b, a)
     assert (edit_distance(a, b) == 0) == (a == b)
     assert abs(len(a) - len(b)) <= edit_distance(a, b) <= max(len(a), len(b))
+
+
+@settings(deadline=None, max_examples=60)
+@given(sentences, sentences)
+def test_an_alignment_holds_both_and_is_the_cheapest(a: list[str], b: list[str]) -> None:
+    pairs = align(a, b)
+    assert [left for left, _ in pairs if left is not None] == a
+    assert [right for _, right in pairs if right is not None] == b
+    assert (None, None) not in pairs
+    assert sum(left != right for left, right in pairs) == edit_distance(a, b)
 
 
 @pytest.mark.parametrize(
