@@ -8,8 +8,7 @@
 #include <string>
 
 #include "engine/engine.h"
-#include "package/package.h"
-#include "text/tekken.h"
+#include "engine/opened_package.h"
 
 namespace voxtral_edge {
 
@@ -24,12 +23,11 @@ class BoundEngine {
   virtual ~BoundEngine() = default;
 
   virtual std::shared_ptr<Engine> engine() = 0;
-  std::shared_ptr<const Package> package() const { return package_; }
-  std::shared_ptr<const Tekken> tokenizer() const { return tokenizer_; }
+  std::shared_ptr<const Package> package() const { return opened_.package; }
+  std::shared_ptr<const Tekken> tokenizer() const { return opened_.tokenizer; }
 
  private:
-  std::shared_ptr<const Package> package_;
-  std::shared_ptr<const Tekken> tokenizer_;
+  OpenedPackage opened_;
 };
 
 // Copies `values` into a fresh array of the given shape.

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "bindings/bindings.h"
 #include "engine/native_engine.h"
+#include "engine/option_values.h"
 #include "kernels/registry.h"
 #include "model/delay_condition.h"
 #include "model/packed_cache_format.h"
@@ -24,16 +25,6 @@ FloatArray to_array(const float* values, std::vector<py::ssize_t> shape) {
 
 namespace {
 
-// The manifest repeats the special ids that the tokenizer names; a package whose two files disagree is damaged.
-void check_special(const Tekken& tokenizer, const char* name, std::uint32_t id) {
-  const std::uint32_t found = tokenizer.special(name);
-  if (found != id) {
-    throw Error(ErrorCode::model_format, "tekken.json: token " + std::string(name) + " has id " +
-                                             std::to_string(found) + ", manifest.json says " + std::to_string(id) +
-                                             "; export the package again");
-  }
-}
-
 class BoundNativeEngine final : public BoundEngine {
  public:
   BoundNativeEngine(const std::string& directory, std::optional<std::size_t> threads, const std::string& kv_cache,
@@ -44,11 +35,7 @@ class BoundNativeEngine final : public BoundEngine {
     NativeEngineOptions options;
     options.threads = threads.value_or(0);
     options.kernels = kernels;
-    if (kv_cache == "f32") options.kv_cache = KvChoice::f32;
-    else if (kv_cache == "f16") options.kv_cache = KvChoice::f16;
-    else if (kv_cache == "int8") options.kv_cache = KvChoice::i8;
-    else if (kv_cache != "auto")
-      throw Error(ErrorCode::usage, "kv_cache: \"" + kv_cache + "\" is not one of auto, f32, f16, int8");
+    options.kv_cache = kv_choice_of(kv_cache);
     options.progress = std::move(progress);
     options.packed_cache_folder = packed_cache_folder;
     options.packed_cache_write = packed_cache_write;
@@ -186,33 +173,20 @@ std::shared_ptr<Engine> BoundPythonEngine::engine() {
   return adapter_;
 }
 
-const char* kv_name(KvType type) {
-  switch (type) {
-    case KvType::f32:
-      return "f32";
-    case KvType::f16:
-      return "f16";
-    case KvType::i8:
-      return "int8";
-  }
-  return "unknown";
-}
-
 py::dict native_info(BoundNativeEngine& bound) {
   NativeEngine& engine = bound.native();
   py::dict info;
   info["kernels"] = engine.kernels().name;
   info["threads"] = engine.threads();
-  info["encoder_kv"] = kv_name(engine.encoder_kv());
-  info["decoder_kv"] = kv_name(engine.decoder_kv());
+  info["encoder_kv"] = name_of(engine.encoder_kv());
+  info["decoder_kv"] = name_of(engine.decoder_kv());
   const std::span<const double> costs = engine.decode_costs();
   info["decode_costs"] = std::vector<double>(costs.begin(), costs.end());
   info["weight_bytes"] = engine.weight_bytes();
   info["state_bytes"] = engine.state_bytes();
   const PackedCacheReport& cache = engine.packed_cache();
-  constexpr const char* kStates[] = {"off", "mapped", "written", "failed"};
   py::dict packed;
-  packed["state"] = kStates[static_cast<std::size_t>(cache.state)];
+  packed["state"] = name_of(cache.state);
   packed["path"] = cache.path;
   packed["note"] = cache.note;
   info["packed_cache"] = packed;
@@ -231,21 +205,7 @@ py::dict audio_info(const BoundEngine& bound) {
 
 }  // namespace
 
-BoundEngine::BoundEngine(const std::string& directory)
-    : package_(Package::open(directory)),
-      tokenizer_(std::make_shared<const Tekken>(
-          Tekken::load(package_->tokenizer_path(), package_->config().tokens.vocab_size))) {
-  const TokenConfig& tokens = package_->config().tokens;
-  check_special(*tokenizer_, "<s>", tokens.bos);
-  check_special(*tokenizer_, "</s>", tokens.eos);
-  check_special(*tokenizer_, "[STREAMING_PAD]", tokens.streaming_pad);
-  check_special(*tokenizer_, "[STREAMING_WORD]", tokens.streaming_word);
-  if (tokenizer_->special_count() != tokens.special_count) {
-    throw Error(ErrorCode::model_format, "tekken.json: " + std::to_string(tokenizer_->special_count()) +
-                                             " special tokens, manifest.json says " +
-                                             std::to_string(tokens.special_count) + "; export the package again");
-  }
-}
+BoundEngine::BoundEngine(const std::string& directory) : opened_(open_package(directory)) {}
 
 void bind_engines(py::module_& module) {
   py::class_<BoundEngine, std::shared_ptr<BoundEngine>>(module, "Engine")

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "audio/pcm.h"
 #include "base/error.h"
 #include "bindings/bindings.h"
 #include "engine/stream_group.h"
@@ -14,7 +15,7 @@
 namespace voxtral_edge {
 namespace {
 
-// int16 is PCM and scaled by 1/32768 (spec 3.1); float32 is taken as it is.
+// int16 is PCM; float32 is taken as it is.
 std::vector<float> to_samples(const py::array& pcm) {
   if (pcm.ndim() != 1) {
     throw Error(ErrorCode::audio_format,
@@ -24,7 +25,7 @@ std::vector<float> to_samples(const py::array& pcm) {
   std::vector<float> samples(count);
   if (py::isinstance<py::array_t<std::int16_t>>(pcm)) {
     const auto values = pcm.cast<py::array_t<std::int16_t, py::array::c_style>>();
-    for (std::size_t i = 0; i < count; ++i) samples[i] = static_cast<float>(values.data()[i]) / 32768.0f;
+    pcm16_to_float({values.data(), count}, samples.data());
   } else if (py::isinstance<py::array_t<float>>(pcm)) {
     const auto values = pcm.cast<py::array_t<float, py::array::c_style>>();
     std::copy_n(values.data(), count, samples.data());
