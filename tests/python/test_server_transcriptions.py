@@ -123,6 +123,7 @@ def post(
             400,
         ),
         ({"chunking_strategy": '{"type":"server_vad"}'}, "chunking_strategy", 400),
+        ({"chunking_strategy[type]": "server_vad"}, "chunking_strategy", 400),
         ({"known_speaker_names[]": "Ann"}, "known_speaker_names", 400),
         ({"keywords[]": "x" * 20000}, None, 400),
         ({"stream": "maybe"}, "stream", 400),

@@ -86,9 +86,9 @@ class Settings:
 def updated(settings: Settings, session: Any, hub: Hub) -> Settings:
     """`settings` with what the client's `session` object changes; DialectError, naming the parameter, for
     anything that would have no effect."""
-    session = _fields(session, "session", ("type", "audio", "include"))
-    if session.get("type", "transcription") != "transcription":
+    if isinstance(session, dict) and session.get("type", "transcription") != "transcription":
         raise _invalid("session.type", "this server has transcription sessions only")
+    session = _fields(session, "session", ("type", "audio", "include"))
     if session.get("include"):
         raise _invalid("session.include", "log probabilities are not available")
     audio = _fields(session.get("audio") or {}, "session.audio", ("input",))
@@ -187,6 +187,8 @@ def _turns(value: Any) -> TurnDetection | None:
     where = "session.audio.input.turn_detection"
     if value is None:
         return None
+    if isinstance(value, dict) and value.get("type") != "server_vad":
+        raise _invalid(f"{where}.type", "only server_vad is available (or null)")
     value = _fields(
         value,
         where,
@@ -200,8 +202,6 @@ def _turns(value: Any) -> TurnDetection | None:
             "idle_timeout_ms",
         ),
     )
-    if value.get("type") != "server_vad":
-        raise _invalid(f"{where}.type", "only server_vad is available (or null)")
     if value.get("idle_timeout_ms") is not None:
         raise _invalid(f"{where}.idle_timeout_ms", "not available")
     silence = _milliseconds(value, "silence_duration_ms", TurnDetection.silence_ms, _SILENCE_MS, where)

@@ -132,8 +132,10 @@ class Service:
             ws="websockets-sansio",
             ws_max_size=limits.websocket_bytes,
             ws_per_message_deflate=False,  # a few bytes on the wire can become gigabytes
-            ws_ping_interval=20.0,
-            ws_ping_timeout=20.0,
+            ws_ping_interval=limits.ping_s,
+            # A pong comes behind the audio that waits in the socket while the engine is busy: its lateness
+            # says nothing about the client. `idle_s` finds those that are gone.
+            ws_ping_timeout=None,
             h11_max_incomplete_event_size=limits.header_bytes,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=1,

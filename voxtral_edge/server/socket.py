@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from voxtral_edge.server.json_text import json_object
 from voxtral_edge.server.limits import Limits
 from voxtral_edge.server.patience import within
 
@@ -62,11 +63,9 @@ class JsonSocket:
         if len(text) > self._largest:
             raise CloseError(CLOSE_TOO_BIG, f"a message of {len(text)} characters; {self._largest} at most")
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            raise BadMessageError("invalid JSON") from None
-        if not isinstance(value, dict):
-            raise BadMessageError("not a JSON object")
+            value = json_object(text)
+        except ValueError as error:
+            raise BadMessageError(str(error)) from None
         if "audio" not in value and len(text) > self._limits.control_bytes:
             raise CloseError(CLOSE_TOO_BIG, f"a control message over {self._limits.control_bytes} bytes")
         return value

@@ -111,7 +111,7 @@ def _check_neutral(fields: _Fields) -> None:
         neutral = False
     if not neutral:
         raise RequestError(400, "temperature must be 0: decoding is greedy", param="temperature")
-    if fields.text("chunking_strategy") not in (None, "", "auto"):
+    if fields.nested("chunking_strategy") or fields.text("chunking_strategy") not in (None, "", "auto"):
         raise RequestError(
             400,
             "chunking_strategy must be auto: the model hears audio as one stream",
@@ -154,6 +154,10 @@ class _Fields:
 
     def all(self, name: str) -> list[str]:
         return self._values.pop(name, [])
+
+    def nested(self, name: str) -> bool:
+        """Whether an object was sent, which OpenAI's clients write as `name[key]`."""
+        return any(given.startswith(f"{name}[") for given in self._values)
 
     def text(self, name: str) -> str | None:
         values = self.all(name)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from voxtral_edge.errors import AudioFormatError, DeviceError, UsageError
@@ -22,6 +22,7 @@ from voxtral_edge.server.errors import RequestError, error_response
 from voxtral_edge.server.event_stream import Emit, EventStream
 from voxtral_edge.server.hub import BusyError, Hub
 from voxtral_edge.server.known_speakers import enrol_known_speakers
+from voxtral_edge.server.patience import within
 from voxtral_edge.server.session import Session, Update
 from voxtral_edge.server.speakers import FileSpeakers
 from voxtral_edge.server.transcription_form import MISTRAL, TranscriptionRequest, read_form
@@ -40,7 +41,9 @@ async def transcriptions(request: Request) -> Response:
     """The route."""
     hub: Hub = request.app.state.hub
     try:
-        return await _serve(request, hub)
+        return await _unless(_drained(hub), _shutting_down(), _serve(request, hub))
+    except ClientDisconnect:
+        return _client_left().response()  # which nobody reads
     except RequestError as error:
         hub.metrics.rejected.labels("request").inc()
         return error.response()
@@ -72,11 +75,11 @@ async def _serve(request: Request, hub: Hub) -> Response:
         file = await run_in_threadpool(UploadedAudio, path, asked.file.filename or "file")
         stack.callback(file.close)
         speakers = await _speakers(hub, asked)
-        job = _Job(hub, session, file, speakers)
+        job = _Job(session, file, speakers)
         if asked.stream:
             # The response runs after this function has returned; it closes everything when it ends.
-            return EventStream(_stream_body(job, asked), hub.limits.send_s, stack.pop_all())
-        transcript = await _until_disconnect(request, hub, job.run())
+            return EventStream(_stream_body(hub, job, asked), hub.limits.send_s, stack.pop_all())
+        transcript = await _unless(_disconnected(request, hub), _client_left(), job.run())
         if asked.response_format == MISTRAL:
             return JSONResponse(mistral_files.document(asked, transcript, *job.tokens))
         return respond(asked, transcript)
@@ -85,10 +88,7 @@ async def _serve(request: Request, hub: Hub) -> Response:
 class _Job:
     """One file through one session."""
 
-    def __init__(
-        self, hub: Hub, session: Session, file: UploadedAudio, speakers: FileSpeakers | None
-    ) -> None:
-        self._hub = hub
+    def __init__(self, session: Session, file: UploadedAudio, speakers: FileSpeakers | None) -> None:
         self.session = session
         self._file = file
         self.speakers = speakers
@@ -124,14 +124,13 @@ class _Job:
         return Transcript(text, words, segments, [], heard_s, None, self._file.warnings)
 
     async def _updates(self, feeding: asyncio.Future[None]) -> Any:
-        """The session's updates, unless feeding, the session or the server ends first."""
+        """The session's updates, unless feeding or the session fails first."""
         updates = self.session.updates()
-        draining = asyncio.ensure_future(self._draining())
         following: asyncio.Future[Update] | None = None
         try:
             while True:
                 following = asyncio.ensure_future(anext(updates))
-                waited: set[asyncio.Future[Any]] = {following, draining}
+                waited: set[asyncio.Future[Any]] = {following}
                 if not feeding.done():
                     waited.add(feeding)
                 while not following.done():
@@ -139,8 +138,6 @@ class _Job:
                     if feeding.done():
                         feeding.result()
                         waited.discard(feeding)
-                    if draining.done():
-                        raise RequestError(503, "the server is shutting down", code="draining")
                 update = following.result()
                 if update.failure is not None:
                     raise _SessionFailedError(
@@ -148,13 +145,8 @@ class _Job:
                     )
                 yield update
         finally:
-            draining.cancel()
             if following is not None:
                 following.cancel()
-
-    async def _draining(self) -> None:
-        await self._hub.draining.wait()
-        await asyncio.sleep(self._hub.limits.drain_s * _DRAIN_SHARE)
 
     async def _feed(self) -> None:
         while (block := await run_in_threadpool(self._file.read)) is not None:
@@ -186,7 +178,7 @@ async def _hotwords(hub: Hub, keywords: tuple[str, ...]) -> Hotwords:
         raise RequestError(400, str(error), param="keywords") from None
 
 
-def _stream_body(job: _Job, asked: TranscriptionRequest) -> Callable[[Emit], Awaitable[None]]:
+def _stream_body(hub: Hub, job: _Job, asked: TranscriptionRequest) -> Callable[[Emit], Awaitable[None]]:
     """Events with text …, with speakers those of segments …, then one with everything; or error. Speakers are final
     only when all has been heard, so the segments come last."""
     mistral = asked.response_format == MISTRAL
@@ -196,7 +188,7 @@ def _stream_body(job: _Job, asked: TranscriptionRequest) -> Callable[[Emit], Awa
             await emit(mistral_files.delta_event(text) if mistral else delta_event(text))
 
         try:
-            transcript = await job.run(on_text)
+            transcript = await _unless(_drained(hub), _shutting_down(), job.run(on_text))
         except (RequestError, AudioFormatError, _SessionFailedError) as error:
             code = getattr(error, "code", None) or "internal_error"
             await emit({"type": "error", "error": {"message": str(error), "code": code}})
@@ -208,24 +200,43 @@ def _stream_body(job: _Job, asked: TranscriptionRequest) -> Callable[[Emit], Awa
     return body
 
 
-async def _until_disconnect(request: Request, hub: Hub, work: Awaitable[Result]) -> Result:
-    """Awaits `work`, but gives up when the client leaves: nobody would read the answer."""
-    task = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
+async def _unless(end: Awaitable[None], reason: RequestError, work: Awaitable[Result]) -> Result:
+    """Awaits `work`; raises `reason` if `end` comes first."""
+    task, ending = asyncio.ensure_future(work), asyncio.ensure_future(end)
     try:
-        await asyncio.wait({task, leaving}, timeout=hub.limits.session_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise RequestError(408, "the client left, or the recording took too long")
+            raise reason
         return task.result()
     finally:
-        for future in (task, leaving):
+        for future in (task, ending):
             future.cancel()
-        await asyncio.gather(task, leaving, return_exceptions=True)
+        await asyncio.gather(task, ending, return_exceptions=True)
 
 
-async def _disconnected(request: Request) -> None:
+async def _drained(hub: Hub) -> None:
+    """Until the server is told to stop and a request has had its share of the time for that."""
+    await hub.draining.wait()
+    await asyncio.sleep(hub.limits.drain_s * _DRAIN_SHARE)
+
+
+async def _disconnected(request: Request, hub: Hub) -> None:
+    """Until the client leaves (nobody would read the answer) or has kept a place for too long."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await within(hub.limits.session_s, _left(request))
+
+
+async def _left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _shutting_down() -> RequestError:
+    return RequestError(503, "the server is shutting down", code="draining")
+
+
+def _client_left() -> RequestError:
+    return RequestError(408, "the client left, or the recording took too long")
 
 
 def _close_files(form: Any) -> None:

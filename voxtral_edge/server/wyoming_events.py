@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from wyoming.event import Event
 
+from voxtral_edge.server.json_text import json_object
 from voxtral_edge.server.limits import Limits
 
 
@@ -52,9 +52,6 @@ def _length(header: dict[str, Any], name: str, most: int) -> int:
 
 def _object(text: bytes, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise WyomingFormatError(f"a {what} that is not JSON") from None
-    if not isinstance(value, dict):
-        raise WyomingFormatError(f"a {what} that is not a JSON object")
-    return value
+        return json_object(text)
+    except ValueError as error:
+        raise WyomingFormatError(f"a {what} cannot be read: {error}") from None
