@@ -25,6 +25,10 @@ class Stream:
     Whatever the sizes of the pieces that are fed, the text is the same, token for token. Text for a word can
     appear once `delay_ms` of audio after its end has been fed, or after `flush` or `finish`.
 
+    An error in the middle of a call (memory ran out, an engine written in Python raised) leaves a stream of which
+    nobody knows how much it has heard: everything but `reset` and `close` is then a UsageError. Calls that are
+    refused (UsageError, AudioFormatError) change nothing.
+
     As a context manager it frees its memory (for the 4B model up to 1 GB of attention state) on leaving the
     block; `text`, `token_ids` and `stats()` keep their last values. Leaving does not finish: call `finish`
     inside.

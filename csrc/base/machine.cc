@@ -5,8 +5,10 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 #include "base/aligned_buffer.h"
+#include "base/error.h"
 #include "base/thread_pool.h"
 
 namespace voxtral_edge {
@@ -27,6 +29,11 @@ std::uint64_t sum_words(const std::uint64_t* words, std::size_t count) {
 
 double measure_read_bandwidth(std::size_t threads, std::size_t megabytes) {
   constexpr int kPasses = 6;
+  constexpr std::size_t kMostMegabytes = std::size_t{1} << 20;
+  if (megabytes < 1 || megabytes > kMostMegabytes) {
+    throw Error(ErrorCode::usage,
+                "megabytes: " + std::to_string(megabytes) + " is outside 1 to " + std::to_string(kMostMegabytes));
+  }
   AlignedBuffer buffer(megabytes << 20);
   std::memset(buffer.data(), 1, buffer.bytes());  // an untouched page would be the shared zero page
   ThreadPool pool(threads);

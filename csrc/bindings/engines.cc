@@ -65,15 +65,15 @@ struct PythonState final : EngineState {
 
 class BoundPythonEngine : public BoundEngine {
  public:
-  explicit BoundPythonEngine(const std::string& directory) : BoundEngine(directory) {}
+  explicit BoundPythonEngine(const std::string& directory);
   virtual py::object create_state(const FloatArray& delay_scales, std::uint64_t first_token_position) = 0;
   virtual py::tuple encode(const py::object& state, const FloatArray& mel, std::uint64_t token_position) = 0;
   virtual FloatArray decode(const py::object& state, const FloatArray& audio_embeddings,
                             const py::array_t<std::int64_t>& previous_ids, std::uint64_t position) = 0;
-  std::shared_ptr<Engine> engine() override;
+  std::shared_ptr<Engine> engine() override { return adapter_; }
 
  private:
-  std::shared_ptr<Engine> adapter_;  // one, so that streams know that they share it
+  const std::shared_ptr<Engine> adapter_;  // one, so that streams know that they share it
 };
 
 class PythonEngineTrampoline final : public BoundPythonEngine {
@@ -168,10 +168,8 @@ class PythonEngineAdapter final : public Engine {
   BoundPythonEngine& bound_;  // kept alive by the Python stream object
 };
 
-std::shared_ptr<Engine> BoundPythonEngine::engine() {
-  if (!adapter_) adapter_ = std::make_shared<PythonEngineAdapter>(*this);
-  return adapter_;
-}
+BoundPythonEngine::BoundPythonEngine(const std::string& directory)
+    : BoundEngine(directory), adapter_(std::make_shared<PythonEngineAdapter>(*this)) {}
 
 py::dict native_info(BoundNativeEngine& bound) {
   NativeEngine& engine = bound.native();

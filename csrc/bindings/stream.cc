@@ -126,11 +126,21 @@ py::dict trace_dict(const Stream& stream) {
   return result;
 }
 
-std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_tokens, std::size_t max_batch_tokens,
-                                    std::optional<std::size_t> max_drafts, std::uint64_t start_token_position,
-                                    std::shared_ptr<BiasTree> bias, std::optional<PadRunPenalty> pad_run_penalty,
-                                    std::optional<float> gain_decibels, bool stop_at_eos, bool trace, bool keep_history,
-                                    std::vector<std::uint32_t> replayed_ids, bool assume_full_cache) {
+// Unmapping the attention state of a long stream takes 0.1 s at full size (4 KiB pages): other Python threads, whose
+// streams want their next step within 80 ms, go on meanwhile.
+struct DeleteWithoutGil {
+  void operator()(Stream* stream) const {
+    const py::gil_scoped_release release;
+    delete stream;
+  }
+};
+using StreamHolder = std::unique_ptr<Stream, DeleteWithoutGil>;
+
+StreamHolder make_stream(BoundEngine& engine, std::size_t delay_tokens, std::size_t max_batch_tokens,
+                         std::optional<std::size_t> max_drafts, std::uint64_t start_token_position,
+                         std::shared_ptr<BiasTree> bias, std::optional<PadRunPenalty> pad_run_penalty,
+                         std::optional<float> gain_decibels, bool stop_at_eos, bool trace, bool keep_history,
+                         std::vector<std::uint32_t> replayed_ids, bool assume_full_cache) {
   const StreamOptions options{.delay_tokens = delay_tokens,
                               .max_batch_tokens = max_batch_tokens,
                               .max_drafts = max_drafts,
@@ -144,7 +154,7 @@ std::unique_ptr<Stream> make_stream(BoundEngine& engine, std::size_t delay_token
                               .replayed_ids = std::move(replayed_ids),
                               .assume_full_cache = assume_full_cache};
   const py::gil_scoped_release release;
-  return std::make_unique<Stream>(engine.engine(), engine.tokenizer(), options);
+  return StreamHolder(new Stream(engine.engine(), engine.tokenizer(), options));
 }
 
 StreamAction action_named(const std::string& name) {
@@ -157,7 +167,8 @@ StreamAction action_named(const std::string& name) {
 }
 
 // [(stream, pcm or None, action), ...] -> one list of events per item, in order.
-py::list run_group(const std::vector<std::tuple<Stream*, std::optional<py::array>, std::string>>& items,
+// The copies of the tuples keep the streams alive: while the GIL is released, the caller's list may change.
+py::list run_group(const std::vector<std::tuple<py::object, std::optional<py::array>, std::string>>& items,
                    std::optional<std::size_t> max_rounds, std::optional<std::size_t> max_tokens) {
   RunBounds bounds;
   bounds.rounds = max_rounds.value_or(bounds.rounds);
@@ -167,8 +178,11 @@ py::list run_group(const std::vector<std::tuple<Stream*, std::optional<py::array
   std::vector<StreamWork> work;
   for (std::size_t i = 0; i < items.size(); ++i) {
     const auto& [stream, pcm, action] = items[i];
+    if (!py::isinstance<Stream>(stream)) {
+      throw Error(ErrorCode::usage, "items: number " + std::to_string(i) + " begins with something else than a Stream");
+    }
     if (pcm) samples[i] = to_samples(*pcm);
-    work.push_back({stream, action_named(action), samples[i], &events[i]});
+    work.push_back({stream.cast<Stream*>(), action_named(action), samples[i], &events[i]});
   }
   {
     const py::gil_scoped_release release;
@@ -198,7 +212,7 @@ void bind_stream(py::module_& module) {
            }),
            py::kw_only(), py::arg("after_tokens") = PadRunPenalty{}.after_tokens,
            py::arg("per_token") = PadRunPenalty{}.per_token, py::arg("most") = PadRunPenalty{}.most);
-  py::class_<Stream>(module, "Stream")
+  py::class_<Stream, StreamHolder>(module, "Stream")
       .def(py::init(&make_stream), py::arg("engine"), py::kw_only(), py::arg("delay_tokens"),
            py::arg("max_batch_tokens") = 0, py::arg("max_drafts") = py::none(), py::arg("start_token_position") = 0,
            py::arg("bias") = nullptr, py::arg("pad_run_penalty") = py::none(), py::arg("gain_decibels") = 0.0f,
@@ -218,6 +232,7 @@ void bind_stream(py::module_& module) {
       .def("reset", &Stream::reset, py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("finished", &Stream::finished)
       .def_property_readonly("busy", &Stream::busy)
+      .def_property_readonly("failed", &Stream::failed)
       .def_property_readonly("token_ids", [](const Stream& stream) { return stream.token_ids(); })
       .def_property_readonly("text", [](const Stream& stream) { return stream.text(); })
       .def("stats", &stats_dict)

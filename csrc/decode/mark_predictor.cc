@@ -12,6 +12,7 @@ constexpr std::size_t kFramesBehind = 3, kFramesBefore = 1;
 constexpr float kRate = 0.1f, kOffsetRate = 0.05f, kFirstGradient = 1e-3f;
 constexpr float kFirstOffset = -2.0f;  // one token in eight is a mark
 constexpr float kSlowestMean = 0.005f, kLeastVariance = 1e-6f;
+constexpr float kLargest = 1e15f;  // its square is a float; embeddings are of the order of 1
 
 }  // namespace
 
@@ -42,6 +43,11 @@ void MarkPredictor::hear(const float* embeddings, std::size_t count) {
   for (std::size_t row = 0; row < count; ++row, embeddings += width_) {
     float* frame = &frames_[(end_ % slots_) * width_];
     ++end_;
+    // A model that computes NaN here and there (weights of a damaged package) must not spoil the rest of the stream.
+    if (!std::all_of(embeddings, embeddings + width_, [](float x) { return std::abs(x) < kLargest; })) {
+      std::fill_n(frame, width_, 0.0f);
+      continue;
+    }
     const float share = std::max(1.0f / static_cast<float>(end_ - first_), kSlowestMean);
     for (std::size_t i = 0; i < width_; ++i) {
       mean_[i] += share * (embeddings[i] - mean_[i]);
@@ -77,7 +83,7 @@ float MarkPredictor::log_odds(std::uint64_t position) const {
 
 void MarkPredictor::learn(std::uint64_t position, float odds, bool is_mark) {
   const float error = 1.0f / (1.0f + std::exp(-odds)) - (is_mark ? 1.0f : 0.0f);
-  if (!std::isfinite(error)) return;  // an engine that computed NaN must not spoil the rest of the stream
+  if (!std::isfinite(error)) return;
   for_each_frame(position, [&](std::size_t first, const float* frame) {
     for (std::size_t i = 0; i < width_; ++i) {
       const float gradient = error * frame[i];

@@ -18,9 +18,9 @@ class MarkPredictor {
 
   // Forgets everything; the next embedding heard belongs to decoder position `position`.
   void reset(std::uint64_t position);
-  // The next `count` audio embeddings [count][width].
+  // The next `count` audio embeddings [count][width]. One that holds a NaN, infinity or more than 1e15 says nothing.
   void hear(const float* embeddings, std::size_t count);
-  // Log odds that the token at a position that was heard is a word mark; 0 without any evidence.
+  // Log odds that the token at a position that was heard is a word mark: a finite number.
   float log_odds(std::uint64_t position) const;
   // What the token at a position that was heard really was; `odds` = log_odds(position).
   void learn(std::uint64_t position, float odds, bool is_mark);

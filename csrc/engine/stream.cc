@@ -17,10 +17,31 @@ constexpr std::size_t kMaxDelayTokens = 30;  // the model was trained on 1 .. 30
 // start that its text suggests: the limit must not depend on how far ahead audio was pushed.
 constexpr double kLongestWordLag_s = 8.0;
 
-std::size_t checked_delay(std::size_t delay_tokens) {
-  if (delay_tokens >= 1 && delay_tokens <= kMaxDelayTokens) return delay_tokens;
-  throw Error(ErrorCode::usage, "delay: " + std::to_string(delay_tokens) +
-                                    " tokens is outside 1 .. 30; use 80 .. 1200 ms in steps of 80 ms, or 2400 ms");
+// Beyond it batches only delay text and take memory; the products that follow from it stay far inside 64 bits.
+constexpr std::size_t kMostBatchTokens = 4096;
+// 700,000 years of 80 ms: positions in frames and samples that follow from it never wrap.
+constexpr std::uint64_t kEndOfPositions = std::uint64_t{1} << 48;
+
+const StreamOptions& checked(const StreamOptions& options, std::size_t vocab_size) {
+  if (options.delay_tokens < 1 || options.delay_tokens > kMaxDelayTokens) {
+    throw Error(ErrorCode::usage, "delay: " + std::to_string(options.delay_tokens) +
+                                      " tokens is outside 1 .. 30; use 80 .. 1200 ms in steps of 80 ms, or 2400 ms");
+  }
+  if (options.max_batch_tokens > kMostBatchTokens) {
+    throw Error(ErrorCode::usage, "max_batch_tokens: " + std::to_string(options.max_batch_tokens) + " is more than " +
+                                      std::to_string(kMostBatchTokens) + "; 0 leaves it to the engine");
+  }
+  if (options.start_token_position >= kEndOfPositions) {
+    throw Error(ErrorCode::usage,
+                "start_token_position: " + std::to_string(options.start_token_position) + " is not below 2^48");
+  }
+  for (const std::uint32_t id : options.replayed_ids) {
+    if (id >= vocab_size) {
+      throw Error(ErrorCode::usage, "replayed_ids: " + std::to_string(id) +
+                                        " is no token of this model; ids are 0 .. " + std::to_string(vocab_size - 1));
+    }
+  }
+  return options;
 }
 
 void append(std::vector<float>& to, const std::vector<float>& from, std::size_t count) {
@@ -40,10 +61,10 @@ bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; 
 Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tokenizer, const StreamOptions& options)
     : engine_(std::move(engine)),
       tokenizer_(std::move(tokenizer)),
-      options_(options),
+      options_(checked(options, config().tokens.vocab_size)),
       batch_tokens_(options.max_batch_tokens != 0 ? options.max_batch_tokens : engine_->preferred_batch_tokens()),
       max_drafts_(std::min(options.max_drafts.value_or(engine_->decode_costs().size() - 1), kMaxPassRows - 1)),
-      prompt_tokens_(1 + config().audio.left_pad_tokens + checked_delay(options.delay_tokens)),
+      prompt_tokens_(1 + config().audio.left_pad_tokens + options.delay_tokens),
       gain_(options.gain),
       log_mel_(config().audio, config().encoder.mel_bins),
       levels_(config().audio.sample_rate_hz,
@@ -57,13 +78,6 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
           static_cast<double>(config().audio.samples_per_token) / static_cast<double>(config().audio.sample_rate_hz),
           static_cast<double>(config().audio.sample_rate_hz)) {
   const ModelConfig& c = config();
-  for (const std::uint32_t id : options.replayed_ids) {
-    if (id >= c.tokens.vocab_size) {
-      throw Error(ErrorCode::usage, "replayed_ids: " + std::to_string(id) +
-                                        " is no token of this model; ids are 0 .. " +
-                                        std::to_string(c.tokens.vocab_size - 1));
-    }
-  }
   mel_.resize(batch_tokens_ * c.audio.mel_frames_per_token * c.encoder.mel_bins);
   embeddings_.resize((batch_tokens_ + max_drafts_) * c.decoder.width);
   previous_ids_.resize(batch_tokens_ + max_drafts_ + 1);
@@ -78,12 +92,23 @@ Stream::Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tok
 }
 
 void Stream::reset() {
+  try {
+    start();
+  } catch (...) {
+    fail();
+    throw;
+  }
+}
+
+void Stream::start() {
   log_mel_.reset(options_.start_token_position * config().audio.samples_per_token);
+  gain_.reset();
+  levels_.reset();
   input_ = slice_ = {};
   silence_samples_ = 0;
   mel_frames_ = pending_tokens_ = encoding_tokens_ = decoding_positions_ = 0;
   stream_samples_ = encoded_tokens_ = next_position_ = token_limit_ = unflushed_samples_ = 0;
-  busy_ = finished_ = stopped_ = text_started_ = false;
+  busy_ = finished_ = failed_ = stopped_ = text_started_ = false;
   last_id_ = config().tokens.bos;
   if (biaser_) biaser_->reset();
   if (pad_run_) pad_run_->reset();
@@ -95,33 +120,29 @@ void Stream::reset() {
   trace_ = {};
   stats_ = {};
   hear_left_padding();
-  stream_samples_ = unflushed_samples_ = stats_.fed_samples = 0;
-  gain_.reset();
-  levels_.reset();
+  stream_samples_ = 0;              // the padding is none of the audio
   drafter_.reset(encoded_tokens_);  // a copied warm start brings no embeddings: nobody hears those of the padding
 }
 
 // Left padding is known before any audio: run it now, so that the first real samples find a warm stream. Only the first
 // stream of a delay computes it; the others copy its state and run the front end alone.
 void Stream::hear_left_padding() {
-  const std::vector<float> silence(config().audio.left_pad_tokens * config().audio.samples_per_token, 0.0f);
   const WarmStarts::Key key{options_.delay_tokens, options_.start_token_position};
   const bool shared = !options_.trace && !options_.assume_full_cache;
   const std::shared_ptr<const EngineState> warm = shared ? engine_->warm_starts().find(key) : nullptr;
+  silence_samples_ = std::uint64_t{config().audio.left_pad_tokens} * config().audio.samples_per_token;
   if (warm) {
     state_ = engine_->copy_state(*warm);
-    begin(StreamAction::feed, silence);
     for (fill_mel(); (encoding_tokens_ = complete_tokens()) > 0; fill_mel()) {
       drop_encoded_mel();
       next_position_ += encoding_tokens_;
     }
-    abandon();  // all of it was taken
     return;
   }
   state_ = engine_->create_state(options_.delay_tokens, options_.start_token_position);
   if (options_.assume_full_cache) engine_->assume_full_windows(*state_);
   Events none;
-  run(StreamAction::feed, silence, none);
+  run(StreamAction::feed, {}, none);
   if (std::unique_ptr<EngineState> copy = shared ? engine_->copy_state(*state_) : nullptr) {
     engine_->warm_starts().store(key, std::move(copy));
   }
@@ -163,9 +184,10 @@ void Stream::pause(Events& events) {
   }
 }
 
-void Stream::abandon() {
+void Stream::fail() {
   input_ = {};
   busy_ = false;
+  failed_ = true;
 }
 
 // Alignment to a whole token, then delay + 1 + the fixed budget for the longest word (spec 3.2).

@@ -77,7 +77,8 @@ enum class StreamAction {
 // engine from several threads, and run_streams (stream_group.h) runs several in shared passes.
 class Stream {
  public:
-  // Error(usage) for a delay outside 1 .. 30 tokens.
+  // Error(usage) for a delay outside 1 .. 30 tokens, more than 4096 max_batch_tokens, ids that the model does not have,
+  // or a start_token_position from 2^48 on.
   Stream(std::shared_ptr<Engine> engine, std::shared_ptr<const Tekken> tokenizer, const StreamOptions& options);
 
   // 16 kHz mono samples in [-1, 1]. Events are appended to `events`. Error(usage) after finish().
@@ -85,12 +86,15 @@ class Stream {
   void feed_more(std::span<const float> samples, Events& events) { run(StreamAction::feed_more, samples, events); }
   void flush(Events& events) { run(StreamAction::flush, {}, events); }
   void finish(Events& events) { run(StreamAction::finish, {}, events); }
-  // Back to an empty stream with the same options.
+  // Back to an empty stream with the same options. If it throws, the stream has failed.
   void reset();
 
   Engine& engine() const { return *engine_; }
   bool finished() const { return finished_; }
   bool busy() const { return busy_; }  // a bounded run_streams has left an action unfinished: resume it
+  // An action broke in the middle (an engine written in Python raised, memory ran out): what of it the model has seen
+  // is not known, so everything but reset() is an Error(usage).
+  bool failed() const { return failed_; }
   std::size_t prompt_tokens() const { return prompt_tokens_; }
   const std::vector<std::uint32_t>& token_ids() const { return token_ids_; }  // generated, without the prompt
   const std::string& text() const { return text_; }
@@ -99,8 +103,8 @@ class Stream {
   const ModelConfig& config() const { return engine_->config(); }
 
   // The stages of an action, for drivers: begin, then while there is work encode and decode, then pause, which ends the
-  // action if it is complete and keeps its samples if not. abandon instead of pause after an error: samples that were
-  // not taken are forgotten. A request has at most `most_tokens` tokens (positions) and stays valid until the call that
+  // action if it is complete and keeps its samples if not. fail after an error, wherever it came from: the caller's
+  // samples are let go of. A request has at most `most_tokens` tokens (positions) and stays valid until the call that
   // takes its result.
   void begin(StreamAction action, std::span<const float> samples);
   bool next_encode(EncodeRequest& request, std::size_t most_tokens);
@@ -110,9 +114,10 @@ class Stream {
   bool next_decode(DecodeRequest& request, std::size_t most_tokens);
   void decoded(std::uint64_t took_ns, const DecodeTimes& times, Events& events);
   void pause(Events& events);
-  void abandon();
+  void fail();
 
  private:
+  void start();
   void run(StreamAction action, std::span<const float> samples, Events& events);
   void hear_left_padding();
   void end(Events& events);
@@ -174,7 +179,7 @@ class Stream {
   std::uint64_t token_limit_ = 0;     // tokens that exist once finish has fixed the end; 0: open
   std::uint32_t last_id_ = 0;
   std::uint64_t unflushed_samples_ = 0;
-  bool busy_ = false, finished_ = false, stopped_ = false, text_started_ = false;
+  bool busy_ = false, finished_ = false, failed_ = false, stopped_ = false, text_started_ = false;
 
   TimeLine time_line_;
   Utf8Stream utf8_;

@@ -70,6 +70,9 @@ class Lists {
 
 void check_action(const StreamWork& item) {
   const Stream& stream = *item.stream;
+  if (stream.failed()) {
+    throw Error(ErrorCode::usage, "the stream's last action failed in the middle: call reset() to start a new one");
+  }
   if (stream.finished()) throw Error(ErrorCode::usage, "the stream is finished: call reset() to start a new one");
   if (item.action == StreamAction::resume && !stream.busy()) {
     throw Error(ErrorCode::usage, "resume: nothing of this stream is unfinished");
@@ -104,8 +107,8 @@ void run_streams(std::span<const StreamWork> work, const RunBounds& bounds) {
   if (work.empty()) return;
   Lists lists;
   Engine& engine = work[0].stream->engine();
-  for (const StreamWork& item : work) item.stream->begin(item.action, item.samples);
   try {
+    for (const StreamWork& item : work) item.stream->begin(item.action, item.samples);
     for (std::size_t round = 0; round < bounds.rounds; ++round) {
       // What a call brings joins the first round, whatever other streams have left over. After that, more is encoded
       // once nobody has enough for a full decode pass: streams that were fed alike encode together again.
@@ -113,11 +116,11 @@ void run_streams(std::span<const StreamWork> work, const RunBounds& bounds) {
       const bool encoded = (round == 0 || hungry) && lists.encode(engine, work, bounds.tokens);
       if (!lists.decode(engine, work, bounds.tokens) && !encoded) break;
     }
+    for (const StreamWork& item : work) item.stream->pause(*item.events);
   } catch (...) {
-    for (const StreamWork& item : work) item.stream->abandon();
+    for (const StreamWork& item : work) item.stream->fail();
     throw;
   }
-  for (const StreamWork& item : work) item.stream->pause(*item.events);
 }
 
 }  // namespace voxtral_edge

@@ -27,8 +27,8 @@ struct RunBounds {
 // `resume` in a later call goes on with it; nothing else is possible with such a stream but reset(). Streams that have
 // something to encode (or decode) at the same time go through one pass together. Each stream's text is the same as when
 // it runs alone, and whatever the bounds. A stream may appear once. All must belong to the same engine. Error(usage)
-// before anything runs if a piece is not allowed or a bound is 0. An engine may call this from within its own passes,
-// with other streams.
+// before anything runs if a piece is not allowed or a bound is 0; after any other error all streams of the call have
+// failed (Stream::failed). An engine may call this from within its own passes, with other streams.
 void run_streams(std::span<const StreamWork> work, const RunBounds& bounds = {});
 
 }  // namespace voxtral_edge

@@ -18,6 +18,8 @@ constexpr std::int64_t kMostFfnWidth = 1 << 20;
 constexpr std::int64_t kMostWindow = 1 << 20;
 constexpr std::int64_t kMostVocabulary = 1 << 24;
 constexpr std::int64_t kMostPadTokens = 4096;
+// Ten times the 4B model's: a window of two times a prime costs the DFT 8 N^2 bytes of tables, here 34 MB at most.
+constexpr std::int64_t kMostWindowSamples = 1 << 12;
 
 std::size_t dimension(const JsonValue& object, const char* key, std::int64_t most, std::int64_t least = 1) {
   return static_cast<std::size_t>(object.at(key).as_integer(least, most));
@@ -93,13 +95,18 @@ AudioConfig read_audio(const JsonValue& object, const AdapterConfig& adapter) {
   AudioConfig audio{};
   audio.sample_rate_hz = dimension(object, "sample_rate_hz", 384'000, 1000);
   audio.hop_samples = dimension(object, "hop_samples", 1 << 16);
-  audio.window_samples = dimension(object, "window_samples", 1 << 16, 2);
+  audio.window_samples = dimension(object, "window_samples", kMostWindowSamples, 2);
   audio.mel_frames_per_token = 2 * adapter.frames_per_token;
   audio.samples_per_token = audio.hop_samples * audio.mel_frames_per_token;
   require_equal(object, "mel_frames_per_token", audio.mel_frames_per_token,
                 "twice adapter.frames_per_token: the conv stem halves the rate");
   require_equal(object, "samples_per_token", audio.samples_per_token, "hop_samples times mel_frames_per_token");
   if (audio.window_samples % 2 != 0) object.at("window_samples").fail_expected("an even number");
+  if (audio.hop_samples > audio.window_samples) {
+    object.at("hop_samples")
+        .fail_expected("at most window_samples, which is " + std::to_string(audio.window_samples) +
+                       " (no sample may be skipped)");
+  }
   audio.log_mel_max = static_cast<float>(object.at("log_mel_max").as_number(-100.0, 100.0));
   audio.left_pad_tokens = dimension(object, "left_pad_tokens", kMostPadTokens, 0);
   audio.right_pad_extra_tokens = dimension(object, "right_pad_extra_tokens", kMostPadTokens, 0);

@@ -2,6 +2,7 @@
 #include "decode/drafter.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -84,6 +85,31 @@ TEST("numbers that are none, and what was before, are forgotten") {
   CHECK(predictor.log_odds(0) > untaught);
   predictor.reset(17);
   CHECK_EQ(predictor.log_odds(17), untaught);
+}
+
+TEST("embeddings that are no numbers or beyond all bounds cost one guess each, not the rest of the stream") {
+  const Audio audio(3000, 6, true);
+  Drafter drafter({kPad, kWord, kWidth, 6, 9, 8, kFree});
+  drafter.reset(0);
+  MarkPredictor predictor(kWidth, 6, 9);
+  predictor.reset(0);
+  std::vector<std::uint32_t> drafts(8);
+  int wrong = 0;
+  for (std::size_t p = 0; p < 3000; ++p) {
+    std::vector<float> frame(audio.at(p), audio.at(p) + kWidth);
+    if (p % 500 == 7) frame[3] = std::numeric_limits<float>::quiet_NaN();
+    if (p % 500 == 8) frame[4] = std::numeric_limits<float>::infinity();
+    if (p % 500 == 9) frame[5] = -1e30f;
+    predictor.hear(frame.data(), 1);
+    drafter.hear(frame.data(), 1);
+    CHECK(drafter.propose(p, std::span(drafts).first(1)) <= 1);
+    const float odds = predictor.log_odds(p);
+    CHECK(std::isfinite(odds));
+    if (p >= 2000) wrong += (odds > 0.0f) != audio.marks[p] ? 1 : 0;
+    predictor.learn(p, odds, audio.marks[p]);
+    drafter.learn(audio.marks[p] ? kWord : kPad, p);
+  }
+  CHECK(wrong <= 40);  // of 1000, of which about 12 see a frame that is missing
 }
 
 TEST("the audio decides where it is right about marks and the text is not, and only about marks") {

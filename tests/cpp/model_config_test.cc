@@ -130,6 +130,7 @@ TEST("dimensions have bounds") {
   refused("\"sample_rate_hz\": 16000", "\"sample_rate_hz\": 0", "audio.sample_rate_hz");
   refused("\"hop_samples\": 160", "\"hop_samples\": 0", "audio.hop_samples");
   refused("\"window_samples\": 400", "\"window_samples\": 0", "audio.window_samples");
+  refused("\"window_samples\": 400", "\"window_samples\": 65498", "audio.window_samples: expected an integer between");
   refused("\"left_pad_tokens\": 32", "\"left_pad_tokens\": -1", "audio.left_pad_tokens");
   refused("\"left_pad_tokens\": 32", "\"left_pad_tokens\": 4097", "audio.left_pad_tokens");
   refused("\"right_pad_extra_tokens\": 10", "\"right_pad_extra_tokens\": 1e1", "audio.right_pad_extra_tokens");
@@ -159,6 +160,8 @@ TEST("fields must fit each other") {
   refused("\"mel_frames_per_token\": 8", "\"mel_frames_per_token\": 4", "audio.mel_frames_per_token: expected 8");
   refused("\"samples_per_token\": 1280", "\"samples_per_token\": 640", "audio.samples_per_token: expected 1280");
   refused("\"window_samples\": 400", "\"window_samples\": 401", "audio.window_samples: expected an even number");
+  refused("\"window_samples\": 400", "\"window_samples\": 158",
+          "audio.hop_samples: expected at most window_samples, which is 158 (no sample may be skipped), found 160");
   refused("1000, \"vocab_size\": 131072", "1000, \"vocab_size\": 5", "tokens.vocab_size: expected 131072");
   refused("\"special_count\": 1000", "\"special_count\": 131072", "tokens.special_count");
   refused("\"special_count\": 1000", "\"special_count\": 33", "tokens.streaming_word");

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -242,6 +243,60 @@ TEST("unfinished actions are refused what must wait for them, and a failed pass 
   engine->during_pass = [] { throw Error(ErrorCode::internal, "broken"); };
   CHECK_THROWS_CODE(run(StreamAction::feed), ErrorCode::internal);
   CHECK(!stream.busy());
+}
+
+// What a pass that broke has done to its streams nobody knows: its engine may have taken one stream's audio, whose
+// stream would hand it over again.
+TEST("streams whose pass failed refuse everything but reset, and are as new after it") {
+  const TinyModel model = make_model("int4");
+  const auto engine = std::make_shared<WatchedEngine>(model.engine);
+  StreamOptions options;
+  options.delay_tokens = 2;
+  const std::vector<float> audio = check::synthetic_audio(20000, 3);
+  const Transcription expected = check::transcribe(model, options, audio);
+  Stream first(engine, model.tokenizer, options), second(engine, model.tokenizer, options);
+  Events events;
+  for (const char* stage : {"encode", "decode", "finish"}) {
+    const bool finish = std::string_view(stage) == "finish";
+    const std::size_t broken_pass = std::string_view(stage) == "decode" ? 2 : 1;
+    if (finish) first.feed(audio, events), second.feed(audio, events);
+    engine->during_pass = [passes = std::size_t{0}, broken_pass]() mutable {
+      if (++passes == broken_pass) throw Error(ErrorCode::internal, "broken");
+    };
+    const StreamAction action = finish ? StreamAction::finish : StreamAction::feed;
+    const std::span<const float> samples = finish ? std::span<const float>{} : audio;
+    const std::vector<StreamWork> work{{&first, action, samples, &events}, {&second, action, samples, &events}};
+    CHECK_THROWS_CODE(run_streams(work), ErrorCode::internal);
+    engine->during_pass = [] {};
+    for (Stream* stream : {&first, &second}) {
+      CHECK(!stream->busy());
+      CHECK(stream->failed());
+      CHECK_THROWS_CODE(stream->feed(audio, events), ErrorCode::usage);
+      CHECK_THROWS_CODE(stream->flush(events), ErrorCode::usage);
+      CHECK_THROWS_CODE(stream->finish(events), ErrorCode::usage);
+      stream->reset();
+      CHECK(!stream->failed());
+      check::check_same(check::transcribe(*stream, audio), expected);
+      stream->reset();
+    }
+  }
+}
+
+TEST("a reset that fails leaves a stream that only another reset brings back") {
+  const TinyModel model = make_model("int4");
+  const auto engine = std::make_shared<WatchedEngine>(model.engine);
+  StreamOptions options;
+  options.delay_tokens = 2;
+  const std::vector<float> audio = check::synthetic_audio(9000, 3);
+  Stream stream(engine, model.tokenizer, options);
+  const Transcription expected = check::transcribe(stream, audio);
+  engine->during_pass = [] { throw Error(ErrorCode::device, "no memory"); };
+  CHECK_THROWS_CODE(stream.reset(), ErrorCode::device);
+  engine->during_pass = [] {};
+  Events events;
+  CHECK_THROWS_CODE(stream.feed(audio, events), ErrorCode::usage);
+  stream.reset();
+  check::check_same(check::transcribe(stream, audio), expected);
 }
 
 TEST("wrong groups are refused before anything runs") {

@@ -266,9 +266,20 @@ TEST("reset in the middle leaves nothing behind") {
   }
 }
 
-TEST("delays outside 1 .. 30 tokens are usage errors") {
-  for (const std::size_t delay : {std::size_t{0}, std::size_t{31}, ~std::size_t{0}}) {
-    CHECK_THROWS_CODE(Stream(model().engine, model().tokenizer, options_of(delay)), ErrorCode::usage);
+TEST("options out of range are usage errors, not allocations that overflow") {
+  const auto refused = [](const StreamOptions& options) {
+    CHECK_THROWS_CODE(Stream(model().engine, model().tokenizer, options), ErrorCode::usage);
+  };
+  for (const std::size_t delay : {std::size_t{0}, std::size_t{31}, ~std::size_t{0}}) refused(options_of(delay));
+  for (const std::size_t tokens : {std::size_t{4097}, std::size_t{1} << 61, ~std::size_t{0}}) {
+    StreamOptions options = options_of(6);
+    options.max_batch_tokens = tokens;
+    refused(options);
+  }
+  for (const std::uint64_t position : {std::uint64_t{1} << 48, ~std::uint64_t{0}}) {
+    StreamOptions options = options_of(6);
+    options.start_token_position = position;
+    refused(options);
   }
 }
 

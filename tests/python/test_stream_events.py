@@ -11,6 +11,7 @@ import pytest
 from native_testing import Models, random_audio
 from scripted_python_engine import ScriptedEngine
 
+from voxtral_edge import _core
 from voxtral_edge.errors import UsageError
 
 BOS, EOS, PAD, WORD = 1, 2, 32, 33
@@ -204,9 +205,20 @@ def test_errors_of_an_engine_reach_the_caller(package: Path) -> None:
         with pytest.raises(kind):
             stream.feed(random_audio(3000, 1))
         engine.mood = ""
+        assert stream.failed
+        for action in ("feed", "flush", "finish"):
+            with pytest.raises(UsageError, match=r"failed in the middle: call reset\(\)"):
+                _core.run_streams([(stream, None, action)])
         stream.reset()
+        assert not stream.failed
         stream.feed(random_audio(3000, 1))
         assert stream.finish()[-1]["type"] == "final"
+
+
+def test_what_is_no_stream_is_refused_in_a_group(package: Path) -> None:
+    for wrong in (None, 7, object()):
+        with pytest.raises(UsageError, match="items: number 0"):
+            _core.run_streams([(wrong, random_audio(10, 1), "feed")])
 
 
 @pytest.mark.parametrize("delay", [0, 31, 1000])
