@@ -52,7 +52,7 @@ def quantize_rows(
                 f"tensor {name!r} holds values that are not finite; the checkpoint is damaged"
             )
         step = absmax / 127.0 if bits == 8 else _int4_step(values, absmax, search)
-        scales[piece] = _fp16_scale(step, name)
+        scales[piece] = _fp16_scale(step, bits, name)
         packed[piece] = _pack(values, scales[piece].astype(np.float32), bits)
     return packed.reshape(count, blocks, -1), scales.reshape(count, blocks)
 
@@ -70,10 +70,18 @@ def dequantize_rows(packed: np.ndarray, scales: np.ndarray, columns: int) -> np.
     return values.reshape(len(packed), -1)[:, :columns]
 
 
-def _fp16_scale(step: np.ndarray, name: str) -> np.ndarray:
-    """Scales as stored. One that fp16 rounds to zero makes its block zero: an error below 4e-6 per weight."""
+def _fp16_scale(step: np.ndarray, bits: int, name: str) -> np.ndarray:
+    """Scales as stored: the nearest fp16, or the next larger one where that matters.
+
+    Below 2^-14 they are multiples of 2^-24. Rounding down by half of that clips a block's largest value by more than
+    half a step once the scale is below largest level * 2^-24, and makes it zero below 2^-25; rounded up, no weight is
+    off by more than half a step.
+    """
+    coarse = np.float32((127 if bits == 8 else 7) * 2.0**-24)
     with np.errstate(over="ignore"):
         scale = step.astype(np.float16)
+        clips = (step < coarse) & (scale.astype(np.float32) < step)
+        scale = np.where(clips, np.nextafter(scale, np.float16(np.inf)), scale)
     if not np.isfinite(scale).all():
         raise ModelFormatError(
             f"tensor {name!r}: a block scale of {float(step.max()):.4g} does not fit fp16 (65504); export"

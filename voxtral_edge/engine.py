@@ -309,6 +309,11 @@ def _transcribe_blocks(
         samples += len(block)
         take(stream.feed(block, more=True))
     take(stream.finish())
+    if saturated := int(stream.stats()["saturated_numbers"]):
+        warnings.append(
+            f"{saturated} numbers of the attention state exceeded half precision (65504) and were cut, so the text may"
+            " be wrong; load the model with kv_cache int8 or f32 (--kv-cache)"
+        )
     return builder.build(stream, samples / SAMPLE_RATE_HZ, warnings)
 
 

@@ -85,6 +85,7 @@ py::dict stats_dict(const Stream& stream) {
   py::dict result;
   result["fed_samples"] = s.fed_samples;
   result["replaced_samples"] = s.replaced_samples;
+  result["saturated_numbers"] = stream.saturated_numbers();
   result["gain_decibels"] = s.gain_decibels;
   result["encoded_tokens"] = s.encoded_tokens;
   result["generated_tokens"] = s.generated_tokens;

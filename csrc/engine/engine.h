@@ -91,6 +91,9 @@ class Engine {
   // accepted.
   virtual void rewind(EngineState& state, std::size_t positions) = 0;
 
+  // Keys and values of a state that were beyond the range of what they are kept in, and cut at its ends.
+  virtual std::uint64_t saturated_numbers(const EngineState&) const { return 0; }
+
   // Tokens of audio that one encode call is best given when more than one is waiting.
   virtual std::size_t preferred_batch_tokens() const = 0;
 

@@ -280,6 +280,11 @@ void NativeEngine::assume_full_windows(EngineState& state) {
 
 void NativeEngine::rewind(EngineState& state, std::size_t positions) { native(&state).next_position -= positions; }
 
+std::uint64_t NativeEngine::saturated_numbers(const EngineState& state) const {
+  const auto& rings = static_cast<const NativeState&>(state);
+  return rings.encoder_ring.saturated() + rings.decoder_ring.saturated();
+}
+
 // Splits requests into pieces and hands them to `run` in groups of at most `limit` units (tokens or positions), so that
 // several streams share one pass over the weights. size(request) -> units; cut(request, first, count) -> piece.
 template <class Request, class Size, class Cut, class Run>

@@ -54,6 +54,7 @@ class NativeEngine final : public Engine {
   DecodeTimes decode(std::span<const DecodeRequest> requests) override;
   bool times_stages() const override { return true; }
   void rewind(EngineState& state, std::size_t positions) override;
+  std::uint64_t saturated_numbers(const EngineState& state) const override;
   std::size_t preferred_batch_tokens() const override;
   std::span<const double> decode_costs() const override { return decode_costs_; }
 

@@ -100,6 +100,7 @@ class Stream {
   const std::string& text() const { return text_; }
   const StreamTrace& trace() const { return trace_; }
   const StreamStats& stats() const { return stats_; }
+  std::uint64_t saturated_numbers() const { return engine_->saturated_numbers(*state_); }
   const ModelConfig& config() const { return engine_->config(); }
 
   // The stages of an action, for drivers: begin, then while there is work encode and decode, then pause, which ends the

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
+
 namespace voxtral_edge {
 
 Head::Head(const Linear& embedding, std::size_t vocab_size, std::size_t threads)
@@ -41,6 +43,11 @@ TokenChoice choose_token(const LogitStats* chunks, std::size_t count, std::size_
   }
   float sum = 0.0f;
   for (std::size_t c = 0; c < count; ++c) sum += chunks[c].sum_exp * std::exp(chunks[c].max - chunks[best].max);
+  if (!(sum > 0.0f)) {  // NaN, from a NaN or an infinity anywhere
+    throw Error(ErrorCode::model_format,
+                "the model computes logits that are not finite numbers: its weights are damaged, or its activations"
+                " leave the range of float32; check the package with `voxtral-edge verify`, or export it again");
+  }
   return {static_cast<std::uint32_t>(best * chunk_size) + chunks[best].argmax, 1.0f / sum};
 }
 

@@ -33,6 +33,7 @@ class Head {
 };
 
 // The choice among chunks of logits, merged in chunk order so that it does not depend on the number of threads.
+// Error(model_format) if a logit is NaN or infinite: a stream must not go on in a model that computes nothing.
 TokenChoice choose_token(const LogitStats* chunks, std::size_t count, std::size_t chunk_size);
 
 }  // namespace voxtral_edge

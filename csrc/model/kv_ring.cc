@@ -1,6 +1,7 @@
 #include "model/kv_ring.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <string>
 
@@ -11,6 +12,20 @@ namespace {
 
 // Columns of one key or value that are rounded at once.
 constexpr std::size_t kChunk = kTileColumns;
+
+// Halves, with finite numbers beyond their range at its ends: one infinite key or value would turn every row that sees
+// it into NaN. Models compute in bfloat16, whose range is that of float. What is not finite stays visible.
+// Returns how many they were.
+std::uint64_t to_f16_saturated(const Kernels& kernels, const float* x, std::size_t count, std::uint16_t* out) {
+  kernels.to_f16(x, count, out);
+  std::uint64_t saturated = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const bool overflowed = (out[i] & 0x7fff) == 0x7c00 && std::isfinite(x[i]);
+    out[i] = static_cast<std::uint16_t>(out[i] - overflowed);  // from infinity to the largest half, 65504
+    saturated += overflowed;
+  }
+  return saturated;
+}
 
 std::size_t bytes_of(KvType type) {
   switch (type) {
@@ -49,10 +64,12 @@ KvRing::KvRing(const KvRingShape& shape)
 void KvRing::reset(std::uint64_t first_position) {
   // Old contents need no clearing: no query sees a position before first_position.
   first_position_ = first_position;
+  saturated_ = 0;
 }
 
 void KvRing::copy(const KvRing& from, std::uint64_t next_position) {
   first_position_ = from.first_position_;
+  saturated_ = from.saturated();
   const std::uint64_t oldest = next_position - std::min<std::uint64_t>(next_position - first_position_, shape_.window);
   const auto copy_block = [](const AlignedBuffer& source, AlignedBuffer& target, std::size_t slot, std::size_t bytes) {
     if (bytes == 0) return;  // no scales: an empty buffer's null pointer is not for memcpy
@@ -128,9 +145,11 @@ void KvRing::write(const Kernels& kernels, std::size_t layer, std::size_t kv_hea
       return write_as<float>(slot, key, value,
                              [](const float* x, std::size_t count, float* out, float*) { std::copy_n(x, count, out); });
     case KvType::f16:
-      return write_as<std::uint16_t>(
-          slot, key, value,
-          [&](const float* x, std::size_t count, std::uint16_t* out, float*) { kernels.to_f16(x, count, out); });
+      return write_as<std::uint16_t>(slot, key, value,
+                                     [&](const float* x, std::size_t count, std::uint16_t* out, float*) {
+                                       const std::uint64_t saturated = to_f16_saturated(kernels, x, count, out);
+                                       if (saturated > 0) saturated_.fetch_add(saturated, std::memory_order_relaxed);
+                                     });
     case KvType::i8:
       static_assert(kKvScaleColumns == kBlockColumns && kChunk % kTileColumns == 0);
       return write_as<std::int8_t>(slot, key, value,

@@ -1,6 +1,7 @@
 // The sliding-window KV cache of one stack (encoder or decoder) of one stream: a ring, written in place, never moved.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -45,10 +46,14 @@ class KvRing {
   // cost of a full window measurable without filling it (benchmarks only). Error(usage) before a window of positions.
   void assume_full();
 
-  // Stores one key and one value, [head_dim] floats each, rounded to nearest. Neighbouring positions of a head share
-  // cache lines: threads should divide heads, not positions.
+  // Stores one key and one value, [head_dim] floats each, rounded to nearest; f16 holds +-65504 at most: finite
+  // numbers beyond become that, and are counted. Neighbouring positions of a head share cache lines: threads should
+  // divide heads, not positions.
   void write(const Kernels& kernels, std::size_t layer, std::size_t kv_head, std::uint64_t position, const float* key,
              const float* value);
+
+  // Numbers since the reset that did not fit f16.
+  std::uint64_t saturated() const { return saturated_.load(std::memory_order_relaxed); }
 
   // What attend() reads. Valid until the ring is destroyed.
   KvHead head(std::size_t layer, std::size_t kv_head) const;
@@ -64,6 +69,7 @@ class KvRing {
   KvRingShape shape_;
   std::size_t head_dim_padded_, slots_, element_bytes_, scale_blocks_;
   std::uint64_t first_position_ = 0;
+  std::atomic<std::uint64_t> saturated_{0};  // threads write heads side by side
   AlignedBuffer keys_, values_;              // [layers][kv_heads] KvHead::keys, values
   AlignedBuffer key_scales_, value_scales_;  // [layers][kv_heads] KvHead::key_scales, value_scales
 };

@@ -176,6 +176,45 @@ TEST("int8 rounds to the nearest step of each 32 numbers, and what is not finite
   }
 }
 
+TEST("f16 ends at its largest number, and what is not finite stays visible") {
+  constexpr std::size_t head_dim = 80;
+  for (const Kernels* kernels : available_kernels()) {
+    KvRing ring({1, 1, head_dim, 7, 4, KvType::f16});
+    ring.reset(0);
+    std::vector<float> key(head_dim), value(head_dim);
+    for (std::size_t i = 0; i < head_dim; ++i) {
+      key[i] = (i % 2 == 0 ? 60000.0f : -60000.0f) + 160.0f * static_cast<float>(i);
+      value[i] = i == 70 ? 1e30f : -key[i];
+    }
+    key[5] = INFINITY;
+    value[6] = -INFINITY;
+    value[7] = NAN;
+    ring.write(*kernels, 0, 0, 12, key.data(), value.data());
+    const check::RingReader reader(ring, 0, 0);
+    std::uint64_t beyond = 0;
+    for (const auto* v : {&key, &value})
+      for (const float x : *v) beyond += std::isfinite(x) && std::fabs(x) >= 65520.0f;
+    CHECK(beyond > 20);
+    CHECK_EQ(ring.saturated(), beyond);
+    for (std::size_t i = 0; i < head_dim; ++i) {
+      if (std::isfinite(key[i])) {
+        CHECK_NEAR(reader.key(12, i), std::fmax(-65504.0f, std::fmin(65504.0f, key[i])), 16.0f);
+      }
+      if (std::isfinite(value[i])) {
+        CHECK_NEAR(reader.value(12, i), std::fmax(-65504.0f, std::fmin(65504.0f, value[i])), 16.0f);
+      }
+    }
+    CHECK_EQ(reader.key(12, 5), INFINITY);
+    CHECK_EQ(reader.value(12, 6), -INFINITY);
+    CHECK(std::isnan(reader.value(12, 7)));
+    KvRing other({1, 1, head_dim, 7, 4, KvType::f16});
+    other.copy(ring, 13);
+    CHECK_EQ(other.saturated(), beyond);
+    other.reset(0);
+    CHECK_EQ(other.saturated(), 0u);
+  }
+}
+
 TEST("bytes of a ring: one per number and a scale per 32 with int8, two with f16, four with f32") {
   const auto bytes = [](KvType type) { return KvRingShape{3, 2, 128, 8192, 64, type}.bytes(); };
   const std::size_t numbers = 2 * 3 * 2 * 128 * 8256;  // 8255 slots rounded up to blocks of 64

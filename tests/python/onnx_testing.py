@@ -11,17 +11,12 @@ from typing import Any
 
 import numpy as np
 import source_export  # noqa: F401 - makes voxtral_edge.export importable from a source checkout
-import torch
 
 import checkpoints
 from voxtral_edge.engines.onnxruntime_backend import OnnxRuntimeBackend
 from voxtral_edge.export import Checkpoint, export_package
 
 EOS = checkpoints.EOS
-
-# The models are a few hundred kilobytes: with one thread per core on a busy machine torch took 10 s instead
-# of 0.1 s.
-torch.set_num_threads(1)
 
 
 def make_package(folder: Path, checkpoint: Path, precision: str) -> Path:

@@ -60,13 +60,19 @@ def test_scales_are_positive_and_finite_and_zero_only_for_zero_blocks(bits):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_tiny_values_keep_a_usable_scale_or_become_zero(bits):
-    # Scales below 6e-5 are subnormal in fp16 and coarse; levels must stay in range, errors below one step.
-    for magnitude in 10.0 ** np.arange(-10, -2):
-        values = gaussian(8, 64) / 0.02 * np.float32(magnitude)
-        packed, scales = quantize_rows(values, bits, "w")
-        error = np.abs(dequantize_rows(packed, scales, 64) - values)
-        assert error.max() <= max(2 * float(scales.max()), 127 * 2.0**-25)
+@pytest.mark.parametrize("search", [True, False])
+def test_tiny_values_keep_a_usable_scale(bits, search):
+    # Scales below 6e-5 are subnormal in fp16 and coarse: beside the usual error, half of their spacing at most.
+    for magnitude in 10.0 ** np.arange(-9, -1, 0.5):
+        values = gaussian(8, 640) / 0.02 * np.float32(magnitude)
+        packed, scales = quantize_rows(values, bits, "w", search)
+        error = dequantize_rows(packed, scales, 640) - values
+        assert (scales > 0).all()
+        if bits == 8 or not search:
+            steps = np.repeat(scales.astype(np.float32), 32, axis=1)
+            assert (np.abs(error) <= 0.501 * steps).all(), magnitude
+        usual = relative_rms(gaussian(8, 640), bits, search)
+        assert np.sqrt(np.mean(error**2)) <= 1.02 * usual * magnitude + 2.0**-25, magnitude
 
 
 def test_search_beats_the_plain_scale_on_gaussian_and_heavy_tailed_data():
