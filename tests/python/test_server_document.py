@@ -51,6 +51,7 @@ def test_limits_table() -> None:
         "connections per listener": [limits.connections],
         "decoded audio in a message": [limits.frame_bytes // KIB, limits.mistral_frame_bytes // KIB],
         "message without audio": [limits.control_bytes // KIB],
+        "TLS handshake": [limits.header_s],
         "request headers": [limits.header_bytes // KIB, limits.header_s],
         "request body": [limits.upload_bytes // MIB, limits.upload_s],
         "form": [limits.form_fields, limits.field_bytes // KIB, limits.reference_bytes // MIB],

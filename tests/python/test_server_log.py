@@ -26,6 +26,14 @@ def test_strangers_cannot_fill_the_log() -> None:
             refused = httpx.get(address[0].decode() + "/v1/realtime", headers=_UPGRADE)
             assert refused.status_code == 401
             assert httpx.get(address[0].decode() + "/nothing").status_code == 401
+            http2 = {"Connection": "Upgrade", "Upgrade": "h2c"}
+            assert httpx.get(address[0].decode() + "/health", headers=http2).status_code == 200
+            form = {
+                "Content-Type": "multipart/form-data; boundary=X",
+                "Authorization": "Bearer 0123456789abcdef",
+            }
+            url = address[0].decode() + "/v1/audio/transcriptions"
+            assert httpx.post(url, headers=form, content=b"no form").status_code == 400
     finally:
         process.terminate()
         rest = process.communicate(timeout=30)[1]

@@ -282,7 +282,10 @@ def test_turn_detection(server: RunningServer) -> None:
     ("fields", "param"),
     [
         ({"noise_reduction": {"type": "near_field"}}, "session.audio.input.noise_reduction"),
-        ({"turn_detection": {"type": "semantic_vad", "eagerness": "auto"}}, "session.audio.input.turn_detection.type"),
+        (
+            {"turn_detection": {"type": "semantic_vad", "eagerness": "auto"}},
+            "session.audio.input.turn_detection.type",
+        ),
         ({"turn_detection": {"type": "server_vad", "silence_duration_ms": -1}}, "silence_duration_ms"),
         ({"transcription": {"model": "gpt-9"}}, "session.audio.input.transcription.model"),
         ({"transcription": {"prompt": "Names: …"}}, "session.audio.input.transcription.prompt"),

@@ -99,6 +99,36 @@ def test_origins(server: RunningServer, open_server: RunningServer) -> None:
     assert refused.value.response.status_code == 403
 
 
+def test_headers_that_are_no_addresses(open_server: RunningServer) -> None:
+    """Refused like other strangers': a traceback for each would let anybody fill the log."""
+    for name, value in [("Origin", "http://["), ("Host", "["), ("Host", "[::1")]:
+        answer = httpx.get(open_server.http + "/health", headers={name: value})
+        assert answer.status_code == 403, (name, value)
+
+
+def test_http_at_the_address_of_a_websocket(open_server: RunningServer) -> None:
+    answer = httpx.get(open_server.http + "/v1/realtime")
+    assert answer.status_code == 426 and "WebSocket" in answer.json()["error"]["message"]
+
+
+def test_pages_of_an_allowed_origin_may_use_http(server: RunningServer) -> None:
+    """Browsers ask first, without the token, and show the page only answers that name its origin."""
+    asking = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,x-own",
+    }
+    url = server.http + "/v1/audio/transcriptions"
+    asked = httpx.options(url, headers={"Origin": "https://home.example", **asking})
+    assert asked.status_code == 200
+    assert asked.headers["access-control-allow-origin"] == "https://home.example"
+    assert "authorization" in asked.headers["access-control-allow-headers"]
+    answer = httpx.get(server.http + "/v1/models", headers={"Origin": "https://home.example"})
+    assert answer.status_code == 401, "the token is needed all the same"
+    assert answer.headers["access-control-allow-origin"] == "https://home.example"
+    foreign = httpx.options(url, headers={"Origin": "https://evil.example", **asking})
+    assert foreign.status_code == 400 and "access-control-allow-origin" not in foreign.headers
+
+
 def test_names_that_were_pointed_at_this_machine(open_server: RunningServer) -> None:
     """Without a token a foreign Host is refused: DNS rebinding makes a page its own origin."""
     for host, status in [

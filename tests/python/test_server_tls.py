@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import shutil
 import socket
@@ -13,7 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 from front_door import run_cli, start_cli
-from server_testing import WAIT_S, connected, expected_text, pcm16, vllm_utterance
+from server_testing import WAIT_S, connected, expected_text, pcm16, running_server, vllm_utterance
+
+from voxtral_edge.server.limits import Limits
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +59,31 @@ def test_encrypted(certificate: tuple[Path, Path]) -> None:
         assert process.wait(15) == 0
 
 
+def test_strangers_that_do_not_shake_hands(certificate: tuple[Path, Path]) -> None:
+    """They count as connections, and have as long as a request's headers: then others are served again."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    trust = ssl.create_default_context(cafile=str(certificate[0]))
+    with running_server(limits=Limits(connections=4, header_s=1.0), tls=context) as server:
+        strangers = [
+            socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_S / 2) for _ in range(20)
+        ]
+        strangers[0].sendall(b"GET / HTTP/1.1\r\n\r\n")  # no TLS
+        for stranger in strangers:
+            with stranger, contextlib.suppress(ConnectionResetError):
+                while stranger.recv(1024):  # what TLS says of it, if anything; then the end
+                    pass
+        answer = httpx.get(f"https://127.0.0.1:{server.port}/health", verify=trust, timeout=WAIT_S)
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--tls-cert", "missing.pem"], "belong together"),
         (["--tls-cert", "missing.pem", "--tls-key", "missing.pem"], "cannot be read"),
         (["--tls-cert", "README.md", "--tls-key", "README.md"], "not a PEM certificate chain"),
+        (["--allow-origin", "http://["], "scheme and host"),
         (["--allow-origin", "home.example"], "--allow-origin home.example"),
         (["--allow-origin", "https://home.example/page"], "scheme and host"),
         (["--sessions", "0"], "--sessions"),

@@ -31,7 +31,7 @@ Number = TypeVar("Number", int, float)
 
 _DEFAULT_SESSIONS = 4
 _MOST_SESSIONS = 1024
-_CLIENTS_FAULT = ("Invalid ", "ASGI callable returned without completing handshake")
+_CLIENTS_FAULT = ("Invalid ", "Unsupported upgrade", "ASGI callable returned without completing handshake")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -178,7 +178,7 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _tls(args: argparse.Namespace) -> tuple[str, str] | None:
+def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:
     if args.tls_cert is None and args.tls_key is None:
         return None
     if args.tls_cert is None or args.tls_key is None:
@@ -186,21 +186,28 @@ def _tls(args: argparse.Namespace) -> tuple[str, str] | None:
     for path in (args.tls_cert, args.tls_key):
         if not os.access(path, os.R_OK):
             raise UsageError(f"{path}: cannot be read")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:  # an encrypted key must not ask for its password in the middle of a start
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(args.tls_cert, args.tls_key, password="")
+        context.load_cert_chain(args.tls_cert, args.tls_key, password="")
     except (OSError, ValueError) as error:
         raise UsageError(
             f"--tls-cert {args.tls_cert}, --tls-key {args.tls_key}: not a PEM certificate chain and its unencrypted "
             f"private key ({error})"
         ) from error
-    return args.tls_cert, args.tls_key
+    return context
 
 
 def _origin(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
-        raise UsageError(f"--allow-origin {text}: write scheme and host, e.g. https://home.example")
-    return text
+    with contextlib.suppress(ValueError):  # a bracket that is not closed
+        parts = urlsplit(text)
+        if (
+            parts.scheme in ("http", "https")
+            and parts.netloc
+            and not parts.path.strip("/")
+            and not parts.query
+        ):
+            return text
+    raise UsageError(f"--allow-origin {text}: write scheme and host, e.g. https://home.example")
 
 
 def _within(value: Number, least: Number, most: Number, option: str) -> Number:
@@ -212,10 +219,12 @@ def _within(value: Number, least: Number, most: Number, option: str) -> Number:
 def _log_to_stderr(level: str) -> None:
     """One line per message; systemd's journal has its own time stamps. What uvicorn says of wrong clients would let
     them fill the disk: "Invalid UTF-8 sequence …" with a traceback, and for each WebSocket that is refused (no
-    token, no free session) an ERROR that the handshake was not completed."""
+    token, no free session) an ERROR that the handshake was not completed; python-multipart has a line for every form that
+    is none."""
     prefix = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format=prefix + "%(levelname)s %(message)s", force=True
     )
     logging.getLogger("voxtral_edge").setLevel(level.upper())
     logging.getLogger("uvicorn.error").addFilter(lambda record: not record.msg.startswith(_CLIENTS_FAULT))
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
@@ -32,12 +33,26 @@ def build_application(
         Route("/v1/models", pages.models),
         Route("/v1/models/{name:path}", pages.model),
         Route("/v1/audio/transcriptions", transcriptions, methods=["POST"]),
+        Route("/v1/realtime", pages.upgrade_required),
+        Route("/v1/audio/transcriptions/realtime", pages.upgrade_required),
         WebSocketRoute("/v1/realtime", realtime),
         WebSocketRoute("/v1/audio/transcriptions/realtime", mistral_realtime),
     ]
     application = Starlette(routes=routes, exception_handlers={404: _missing, 405: _wrong_method})
     application.state.hub = hub
-    return Guard(application, hub.metrics, token, host, origins, hub.limits.header_bytes)
+    allowed = [origin.rstrip("/").lower() for origin in origins]
+    guarded = Guard(application, hub.metrics, token, host, allowed, hub.limits.header_bytes)
+    if not allowed:
+        return guarded
+    # Outside the guard: browsers ask what they may send without sending the token. Which headers is not for
+    # the server to choose: OpenAI's client in a page sends a dozen of its own.
+    return CORSMiddleware(
+        guarded,
+        allow_origins=allowed,
+        allow_methods=("GET", "POST"),
+        allow_headers=("*",),
+        expose_headers=("Retry-After",),
+    )
 
 
 async def _missing(request: Request, error: Exception) -> Response:

@@ -57,6 +57,12 @@ async def ready(request: Request) -> Response:
     return JSONResponse(body, 200 if hub.ready else 503)
 
 
+async def upgrade_required(request: Request) -> Response:
+    """For those who try a WebSocket's address with curl."""
+    words = "this is the address of a WebSocket; docs/server.md has a client for each protocol"
+    return error_response(426, words, headers={"Upgrade": "websocket", "Connection": "Upgrade"})
+
+
 async def metrics(request: Request) -> Response:
     """Prometheus's text format."""
     hub: Hub = request.app.state.hub

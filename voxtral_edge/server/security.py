@@ -84,7 +84,7 @@ class Guard:
         metrics: Metrics,
         token: str | None,
         host: str,
-        origins: Iterable[str] = (),
+        origins: Iterable[str] = (),  # as browsers write them: https://home.example
         header_bytes: int = Limits.header_bytes,
     ) -> None:
         self._app = app
@@ -92,7 +92,7 @@ class Guard:
         self._token = token.encode() if token else None
         self._host = host
         self._header_bytes = header_bytes
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
@@ -116,6 +116,13 @@ class Guard:
             return error_response(
                 403, "pages of this origin may not use the server; allow it with --allow-origin"
             )
+        if self._token is None and is_loopback(self._host) and not _names_this_machine(headers):
+            self._metrics.rejected.labels("host").inc()
+            return error_response(
+                403,
+                "without a token only requests for this machine's own names (localhost, 127.0.0.1) are served; a "
+                f"proxy must send such a Host header, or the server be given a token ({TOKEN_VARIABLE})",
+            )
         if self._token is None or scope["path"] in _OPEN_PATHS or self._presents_token(headers):
             return None
         self._metrics.rejected.labels("token").inc()
@@ -127,15 +134,8 @@ class Guard:
         )
 
     def _origin_allowed(self, headers: Headers) -> bool:
-        host = headers.get("host", "")
-        origin = headers.get("origin")
-        if origin is not None and origin.lower() not in self._origins:
-            parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or parts.netloc.lower() != host.lower():
-                return False
-        if self._token is None and is_loopback(self._host):
-            return is_loopback(urlsplit(f"//{host}").hostname or "")
-        return True
+        origin, host = headers.get("origin"), headers.get("host", "").lower()
+        return origin is None or origin.lower() in {*self._origins, f"http://{host}", f"https://{host}"}
 
     def _presents_token(self, headers: Headers) -> bool:
         assert self._token is not None
@@ -149,3 +149,10 @@ class Guard:
                     presented = name.strip()[len(TOKEN_SUBPROTOCOL) :]
         # Constant time in the presented token; both sides as bytes, since str comparison wants ASCII.
         return hmac.compare_digest(presented.encode("utf-8", "surrogateescape"), self._token)
+
+
+def _names_this_machine(headers: Headers) -> bool:
+    try:
+        return is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
+    except ValueError:  # a bracket that is not closed
+        return False

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
@@ -21,6 +22,7 @@ from voxtral_edge.server.http_protocol import bounded_protocol
 from voxtral_edge.server.hub import Hub
 from voxtral_edge.server.limits import Limits
 from voxtral_edge.server.notify import heartbeat, notify
+from voxtral_edge.server.tls import behind_tls
 from voxtral_edge.server.wyoming_server import start_wyoming
 
 log = logging.getLogger("voxtral_edge.server")
@@ -35,7 +37,7 @@ class ServiceOptions:
     wyoming: tuple[str, int] | None = None
     token: str | None = None
     origins: tuple[str, ...] = ()
-    tls: tuple[str, str] | None = None
+    tls: ssl.SSLContext | None = None
     delay_ms: int = DEFAULT_DELAY_MS
     step_ms: int = TOKEN_MS
     aliases: tuple[str, ...] = ()
@@ -126,9 +128,12 @@ class Service:
     def _configuration(self) -> uvicorn.Config:
         hub, options, limits = self.hub, self._options, self._options.limits
         application = build_application(hub, host=options.host, token=options.token, origins=options.origins)
+        protocol = bounded_protocol(limits, hub.metrics)
+        if options.tls is not None:
+            protocol = behind_tls(protocol, options.tls, limits, hub.metrics)
         return uvicorn.Config(
             application,
-            http=bounded_protocol(limits, hub.metrics),
+            http=protocol,
             ws="websockets-sansio",
             ws_max_size=limits.websocket_bytes,
             ws_per_message_deflate=False,  # a few bytes on the wire can become gigabytes
@@ -138,13 +143,13 @@ class Service:
             ws_ping_timeout=None,
             h11_max_incomplete_event_size=limits.header_bytes,
             timeout_keep_alive=5,
+            # asyncio accepts so many at a time, before one of them can be counted and closed.
+            backlog=limits.connections,
             timeout_graceful_shutdown=1,
             lifespan="off",
             access_log=False,
             server_header=False,
             log_config=None,
-            ssl_certfile=options.tls[0] if options.tls else None,
-            ssl_keyfile=options.tls[1] if options.tls else None,
         )
 
     def _announce(self) -> None:
