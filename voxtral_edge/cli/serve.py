@@ -219,8 +219,8 @@ def _within(value: Number, least: Number, most: Number, option: str) -> Number:
 def _log_to_stderr(level: str) -> None:
     """One line per message; systemd's journal has its own time stamps. What uvicorn says of wrong clients would let
     them fill the disk: "Invalid UTF-8 sequence …" with a traceback, and for each WebSocket that is refused (no
-    token, no free session) an ERROR that the handshake was not completed; python-multipart has a line for every form that
-    is none."""
+    token, no free session) an ERROR that the handshake was not completed; python-multipart has a line for every
+    form that is none."""
     prefix = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format=prefix + "%(levelname)s %(message)s", force=True
