@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from itertools import groupby, zip_longest
 from typing import Any
 
-from voxtral_edge.results import MAX_LINE_CHARACTERS, Segment, Transcript, Word, wrap_lines
+from voxtral_edge.line_breaks import joined, text_width, wrap_lines
+from voxtral_edge.results import MAX_LINE_CHARACTERS, Segment, Transcript, Word
 
 # The shortest time a subtitle stays: players drop or flash cues of zero length.
 MIN_CUE_SECONDS = 0.08
@@ -36,7 +37,7 @@ def to_txt(transcript: Transcript, words: bool = False) -> str:
     if told_apart:
         turns = groupby(transcript.segments, key=lambda segment: segment.speaker)
         return "".join(
-            f"{speaker or '?'}: {' '.join(segment.text for segment in segments)}\n"
+            f"{speaker or '?'}: {joined(segment.text for segment in segments)}\n"
             for speaker, segments in turns
         )
     return transcript.text.strip() + "\n"
@@ -113,7 +114,7 @@ def cue_times(segment: Segment, next_start_s: float | None = None) -> tuple[floa
     it, but
     not into the next cue, and never shorter than it was said."""
     start = max(0.0, segment.start)
-    readable = start + max(MIN_SHOWN_SECONDS, len(segment.text) / READING_CHARACTERS_PER_SECOND)
+    readable = start + max(MIN_SHOWN_SECONDS, text_width(segment.text) / READING_CHARACTERS_PER_SECOND)
     if next_start_s is not None:
         readable = min(readable, next_start_s)
     return start, max(segment.end, readable, start + MIN_CUE_SECONDS)

@@ -23,6 +23,7 @@ from listen_testing import ScriptedSource
 import voxtral_edge as ve
 from voxtral_edge.audio import read_audio
 from voxtral_edge.events import event_to_dict
+from voxtral_edge.line_breaks import text_width
 from voxtral_edge.listen import (
     Backlog,
     CaptionEvent,
@@ -34,7 +35,7 @@ from voxtral_edge.listen import (
     listen_event_from_dict,
 )
 from voxtral_edge.listen.monitor import glyphs
-from voxtral_edge.listen.screen import Painter, Screen, View, bar, cells, clock, render, wrap
+from voxtral_edge.listen.screen import Painter, Screen, View, bar, clock, render, wrap
 
 RECORDING = "serial-numbers.flac"
 
@@ -272,10 +273,10 @@ def test_render_fits_the_terminal_at_every_width() -> None:
 
 
 def test_wide_characters_wrap_by_the_columns_they_take() -> None:
-    assert cells("東京 e\u0301 👩‍👩‍👧") == 4 + 1 + 1 + 1 + 6
+    assert text_width("東京 e\u0301 👩‍👩‍👧") == 4 + 1 + 1 + 1 + 6
     for text in ("東京タワーへ行きます。" * 9, "naïve " * 40, "x" * 200, "안녕하세요 세계 " * 9):
         lines = wrap(text, 31)
-        assert all(cells(line) <= 31 for line in lines) and len(lines) > 3
+        assert all(text_width(line) <= 31 for line in lines) and len(lines) > 3
         assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     assert wrap("", 31) == [""]
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from voxtral_edge import FinalEvent, SegmentEvent, TextEvent, WordEvent
 from voxtral_edge.events import event_from_dict, event_to_dict
 from voxtral_edge.formats import clock, to_dict, to_json, to_srt, to_txt, to_vtt
+from voxtral_edge.line_breaks import wrap_lines
 from voxtral_edge.results import (
     MAX_LINE_CHARACTERS,
     MAX_SEGMENT_LINES,
@@ -22,7 +23,6 @@ from voxtral_edge.results import (
     Transcript,
     Word,
     segments_from_words,
-    wrap_lines,
 )
 
 
@@ -94,7 +94,7 @@ def test_segments_hold_every_word_once_and_keep_the_limits(parts) -> None:
         assert segment.start == segment.words[0].start
         assert segment.end == segment.words[-1].end
         if len(segment.words) > 1:
-            assert len(wrap_lines(segment.text)) <= MAX_SEGMENT_LINES
+            assert len(wrap_lines(segment.text, MAX_LINE_CHARACTERS)) <= MAX_SEGMENT_LINES
             assert segment.end - segment.start <= MAX_SEGMENT_SECONDS
     assert all(a.end <= b.start for a, b in pairwise(segments))
 
@@ -130,7 +130,7 @@ def test_without_words_the_text_is_one_segment() -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.text(alphabet="ab c", max_size=200))
 def test_wrapped_lines_keep_the_text(text: str) -> None:
-    lines = wrap_lines(text)
+    lines = wrap_lines(text, MAX_LINE_CHARACTERS)
     assert all(0 < len(line) <= MAX_LINE_CHARACTERS for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 

@@ -111,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=MAX_LINE_CHARACTERS,
         metavar="N",
-        help=f"characters per line; a caption has at most {MAX_SEGMENT_LINES} (%(default)s)",
+        help=f"columns per line (Han and kana take two); a caption has at most {MAX_SEGMENT_LINES} (%(default)s)",
     )
 
 

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=MAX_LINE_CHARACTERS,
         metavar="N",
-        help=f"characters per line of subtitles, {MAX_SEGMENT_LINES} lines at most (%(default)s)",
+        help=f"columns per line of subtitles (Han and kana take two), {MAX_SEGMENT_LINES} lines at most (%(default)s)",
     )
     parser.add_argument(
         "--max-segment",

@@ -9,12 +9,12 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-import unicodedata
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from voxtral_edge.events import TextEvent
+from voxtral_edge.line_breaks import text_width
 from voxtral_edge.listen.listener import ListenStep, Status
 from voxtral_edge.listen.live_events import CaptionEvent, GapEvent
 from voxtral_edge.listen.monitor import glyphs
@@ -66,32 +66,19 @@ def bar(share: float, cells: int, style: str, paint: Painter) -> str:
     return paint(filled, style) + paint("─" * (cells - len(filled)), DIM)
 
 
-def cells(text: str) -> int:
-    """Columns that a terminal uses for `text`: two for wide characters (Chinese, Japanese, Korean, emoji), none for
-    marks that combine."""
-    return sum(
-        0
-        if unicodedata.combining(c) or c in "\u200d\ufe0f"
-        else 2
-        if unicodedata.east_asian_width(c) in "WF"
-        else 1
-        for c in text
-    )
-
-
-def wrap(text: str, columns: int) -> list[str]:
-    """`text` in lines of at most `columns` columns, broken at spaces, and inside words where there are
-    none."""
+def wrap(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width` columns, broken at spaces, and inside words where there are none. Not as
+    subtitles are: a line must not change while words are added to the next."""
     lines = [""]
     for word in text.split():
         joined = f"{lines[-1]} {word}" if lines[-1] else word
-        if cells(joined) <= columns:
+        if text_width(joined) <= width:
             lines[-1] = joined
             continue
         if lines[-1]:
             lines.append("")
         for character in word:
-            if cells(lines[-1] + character) > columns:
+            if text_width(lines[-1] + character) > width:
                 lines.append("")
             lines[-1] += character
     return lines
