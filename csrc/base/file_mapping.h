@@ -10,7 +10,8 @@ namespace voxtral_edge {
 // that are replaced by renaming, never written in place.
 class FileMapping {
  public:
-  // [offset, offset + bytes) of an open file; offset a multiple of 4096, bytes > 0, inside the file. Error(device).
+  // [offset, offset + bytes) of an open file; bytes > 0, inside the file; any offset, though the system maps whole
+  // pages only (4, 16 or 64 KiB, as its kernel was built). Error(device).
   FileMapping(int descriptor, std::uint64_t offset, std::size_t bytes);
   ~FileMapping();
   FileMapping(const FileMapping&) = delete;
@@ -24,6 +25,7 @@ class FileMapping {
   bool populate(std::size_t offset, std::size_t bytes) const;
 
  private:
+  const std::uint8_t* page_ = nullptr;  // where the system's mapping begins: less than a page before data_
   const std::uint8_t* data_ = nullptr;
   std::size_t bytes_ = 0;
 };

@@ -34,7 +34,7 @@ std::string json_quoted(std::string_view text) {
     if (next.code_point >= 0x20 && next.code_point != 0x7F) {
       out += bytes;
     } else {
-      char escape[8];
+      char escape[16];
       std::snprintf(escape, sizeof(escape), "\\u%04x", static_cast<unsigned>(next.code_point));
       out += escape;
     }
