@@ -7,6 +7,9 @@ import unicodedata
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 _NOT_A_LETTER = re.compile(r"[^\w' ]+|_")
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 
@@ -20,35 +23,67 @@ def normalize(text: str) -> str:
 
 def edit_distance(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> int:
     """The least number of substitutions, insertions and deletions that turn one sequence into the other."""
-    row = list(range(len(hypothesis) + 1))
-    for i, expected in enumerate(reference, 1):
-        diagonal, row[0] = row[0], i
-        for j, heard in enumerate(hypothesis, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (expected != heard))
-    return row[-1]
+    return int(_last_row(*_numbered(reference, hypothesis))[-1])
+
+
+def aligned_indices(
+    reference: Sequence[Hashable], heard: Sequence[Hashable]
+) -> list[tuple[int | None, int | None]]:
+    """A cheapest alignment as pairs of indices, in order; None stands for nothing said or nothing written.
+
+    Needs memory for one row only: the middle of the path is found from both sides, then each half is aligned
+    (Hirschberg 1975). A second for the 9,000 words of an hour.
+    """
+    pairs: list[tuple[int | None, int | None]] = []
+    left, right = _numbered(reference, heard)
+    waiting = [(0, len(left), 0, len(right))]
+    while waiting:
+        top, bottom, begin, end = waiting.pop()
+        if bottom - top <= 1:
+            pairs += _align_one(left, top, bottom, right, begin, end)
+            continue
+        middle = (top + bottom) // 2
+        above = _last_row(left[top:middle], right[begin:end])
+        below = _last_row(left[middle:bottom][::-1], right[begin:end][::-1])[::-1]
+        cut = begin + int(np.argmin(above + below))
+        waiting += [(middle, bottom, cut, end), (top, middle, begin, cut)]
+    return pairs
+
+
+def _numbered(*sequences: Sequence[Hashable]) -> list[NDArray[np.int64]]:
+    """The sequences with equal things as equal numbers."""
+    numbers: dict[Hashable, int] = {}
+    return [np.array([numbers.setdefault(thing, len(numbers)) for thing in s], np.int64) for s in sequences]
+
+
+def _align_one(
+    left: NDArray[np.int64], top: int, bottom: int, right: NDArray[np.int64], begin: int, end: int
+) -> list[tuple[int | None, int | None]]:
+    """`aligned_indices` of no word, or one, with right[begin:end]."""
+    if top == bottom or begin == end:
+        alone: list[tuple[int | None, int | None]] = [(i, None) for i in range(top, bottom)]
+        return alone + [(None, j) for j in range(begin, end)]
+    equal = np.flatnonzero(right[begin:end] == left[top])
+    partner = begin + int(equal[0]) if len(equal) else begin
+    return [(top if j == partner else None, j) for j in range(begin, end)]
+
+
+def _last_row(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Edit distances of `left` to every beginning of `right`, int64 [len(right) + 1]."""
+    steps = np.arange(len(right) + 1)
+    row = steps.copy()
+    for word in left:
+        best = row + 1
+        best[1:] = np.minimum(best[1:], row[:-1] + (right != word))
+        # Insertions: row[j] = min over i <= j of best[i] + (j - i).
+        row = np.minimum.accumulate(best - steps) + steps
+    return row
 
 
 def align(reference: Sequence[str], heard: Sequence[str]) -> list[tuple[str | None, str | None]]:
-    """The cheapest alignment as pairs, in order; None stands for nothing said or nothing written."""
-    rows, columns = len(reference) + 1, len(heard) + 1
-    cost = [[max(i, j) if not i or not j else 0 for j in range(columns)] for i in range(rows)]
-    for i in range(1, rows):
-        for j in range(1, columns):
-            match = cost[i - 1][j - 1] + (reference[i - 1] != heard[j - 1])
-            cost[i][j] = min(match, cost[i - 1][j] + 1, cost[i][j - 1] + 1)
-    i, j = rows - 1, columns - 1
-    pairs: list[tuple[str | None, str | None]] = []
-    while i or j:
-        if i and j and cost[i][j] == cost[i - 1][j - 1] + (reference[i - 1] != heard[j - 1]):
-            i, j = i - 1, j - 1
-            pairs.append((reference[i], heard[j]))
-        elif i and cost[i][j] == cost[i - 1][j] + 1:
-            i -= 1
-            pairs.append((reference[i], None))
-        else:
-            j -= 1
-            pairs.append((None, heard[j]))
-    return pairs[::-1]
+    """`aligned_indices` as words."""
+    pairs = aligned_indices(reference, heard)
+    return [(None if i is None else reference[i], None if j is None else heard[j]) for i, j in pairs]
 
 
 @dataclass

@@ -237,7 +237,9 @@ void bind_stream(py::module_& module) {
       .def_property_readonly("token_ids", [](const Stream& stream) { return stream.token_ids(); })
       .def_property_readonly("text", [](const Stream& stream) { return stream.text(); })
       .def("stats", &stats_dict)
-      .def("trace", &trace_dict);
+      .def("trace", &trace_dict)
+      .def("take_logits",
+           [](Stream& stream) { return rows(stream.take_logits(), stream.config().decoder.vocab_size); });
   module.def(
       "run_streams", &run_group, py::arg("items"), py::arg("max_rounds") = py::none(),
       py::arg("max_tokens") = py::none(),

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "audio/gain.h"
@@ -99,6 +100,9 @@ class Stream {
   const std::vector<std::uint32_t>& token_ids() const { return token_ids_; }  // generated, without the prompt
   const std::string& text() const { return text_; }
   const StreamTrace& trace() const { return trace_; }
+  // The traced logits since the last call, [tokens][vocab_size]; forgets the whole trace so far, so that a long stream
+  // can be traced piece by piece.
+  std::vector<float> take_logits() { return std::exchange(trace_, {}).logits; }
   const StreamStats& stats() const { return stats_; }
   std::uint64_t saturated_numbers() const { return engine_->saturated_numbers(*state_); }
   const ModelConfig& config() const { return engine_->config(); }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, KV_CACHES, Engine, load
 from voxtral_edge.live_step import TOKEN_MS
@@ -24,6 +25,28 @@ def add_arguments(parser: argparse.ArgumentParser, streams: bool = True) -> None
         metavar="DIR|NAME",
         help="package folder or bundled model (%(default)s, which knows spoken digits only)",
     )
+    _add_computing(add)
+    if streams:
+        add(
+            "--break-pad-runs",
+            action="store_true",
+            help="after 16 s without a word, make silence ever less likely (the 4B model can get stuck in it)",
+        )
+        add(
+            "--gain",
+            type=_gain,
+            default=0.0,
+            metavar="DB|auto",
+            help="amplify the sound by decibels, or slowly follow the speech (%(default)g; quiet speech is misheard)",
+        )
+
+
+def add_computing(parser: argparse.ArgumentParser) -> None:
+    """Declares those on how it computes, for subcommands that name their models otherwise."""
+    _add_computing(parser.add_argument_group("how it computes").add_argument)
+
+
+def _add_computing(add: Callable[..., object]) -> None:
     add("--engine", choices=ENGINES, default="native", help="what computes (%(default)s)")
     add(
         "--threads",
@@ -57,19 +80,6 @@ def add_arguments(parser: argparse.ArgumentParser, streams: bool = True) -> None
         metavar="MS",
         help="how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400 (%(default)s)",
     )
-    if streams:
-        add(
-            "--break-pad-runs",
-            action="store_true",
-            help="after 16 s without a word, make silence ever less likely (the 4B model can get stuck in it)",
-        )
-        add(
-            "--gain",
-            type=_gain,
-            default=0.0,
-            metavar="DB|auto",
-            help="amplify the sound by decibels, or slowly follow the speech (%(default)g; quiet speech is misheard)",
-        )
 
 
 def add_step(to: argparse._ActionsContainer) -> None:
@@ -95,6 +105,17 @@ def cache_packed(args: argparse.Namespace) -> bool | str | None:
     return False if args.cache_packed is False else args.cache_packed_dir or args.cache_packed
 
 
+def load_options(args: argparse.Namespace) -> dict[str, Any]:
+    """`load`'s arguments from the options of `add_computing`."""
+    return {
+        "engine": args.engine,
+        "threads": args.threads,
+        "kv_cache": args.kv_cache,
+        "cache_packed": cache_packed(args),
+        "affinity": args.affinity,
+    }
+
+
 def load_model(args: argparse.Namespace, progress: bool = True) -> Engine:
     """The engine that was asked for; a big one's progress is shown on a terminal, what went wrong without
     stopping it said, and on a terminal also that the demo model is one. Errors as in `load`."""
@@ -102,14 +123,10 @@ def load_model(args: argparse.Namespace, progress: bool = True) -> Engine:
         print(f"voxtral-edge: {DEMO_MODEL_KNOWS}; -m names another", file=sys.stderr, flush=True)
     engine = load(
         args.model,
-        args.engine,
-        args.threads,
-        args.kv_cache,
         on_progress=_show_progress() if progress else None,
         break_pad_runs=args.break_pad_runs,
         gain=args.gain,
-        cache_packed=cache_packed(args),
-        affinity=args.affinity,
+        **load_options(args),
     )
     for warning in engine.warnings:
         print(f"voxtral-edge: warning: {warning}", file=sys.stderr, flush=True)
