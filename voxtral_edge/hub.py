@@ -1,11 +1,11 @@
-"""A checkpoint by hub id: pinned revision, only the files of one layout, space checked first, resumable,
-offline mode.
+"""A checkpoint by hub id: pinned revision, only the files of one layout, space checked first, offline
+mode.
 
     snapshot = download_checkpoint("mistralai/Voxtral-Mini-4B-Realtime-2602@<revision>")
     snapshot.path, snapshot.revision                 # local folder, resolved commit
 
-huggingface_hub (extra "export") is imported only when a hub id is used. It keeps partial files and resumes
-them.
+huggingface_hub (extra "export") is imported only when a hub id is used. Within a run it goes on where a connection
+broke; of a run that was ended, 0.36 keeps partial files too, 2.4 only complete ones.
 """
 
 from __future__ import annotations
@@ -209,8 +209,7 @@ def _download(
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DeviceError(
                 f"the disk filled up while downloading {repository} ({needed_bytes} bytes needed); free"
-                " some space and"
-                " run the same command again, it continues where it stopped"
+                " some space and run the same command again, files that are complete are kept"
             ) from error
         _raise_typed(error, repository, wanted, "download")
     if path.name != commit:
@@ -226,26 +225,23 @@ def _find_offline(
     """The newest thing this cache knows under the revision."""
     for name in ("hf", "mistral") if layout == "auto" else (layout,):
         stem = _STEM[name]
-        patterns = [
-            *_SMALL_FILES[name],
-            f"{stem}.safetensors",
-            f"{stem}.safetensors.index.json",
-            f"{stem}-*.safetensors",
-        ]
-        try:
-            path = Path(
-                hub.snapshot_download(
-                    repository,
-                    revision=wanted,
-                    allow_patterns=patterns,
-                    cache_dir=cache_dir,
-                    local_files_only=True,
+        single, shards = f"{stem}.safetensors", (f"{stem}.safetensors.index.json", f"{stem}-*.safetensors")
+        # Recent clients refuse a snapshot without files that the patterns and the repository have: one kind at a time.
+        for weights in ([single], shards):
+            try:
+                path = Path(
+                    hub.snapshot_download(
+                        repository,
+                        revision=wanted,
+                        allow_patterns=[*_SMALL_FILES[name], *weights],
+                        cache_dir=cache_dir,
+                        local_files_only=True,
+                    )
                 )
-            )
-        except OSError:  # huggingface_hub: LocalEntryNotFoundError is a FileNotFoundError
-            continue
-        if select_files([file.name for file in path.iterdir()], name) is not None:
-            return Snapshot(path, repository, path.name, name)
+            except OSError:  # huggingface_hub: LocalEntryNotFoundError is a FileNotFoundError
+                continue
+            if select_files([file.name for file in path.iterdir()], name) is not None:
+                return Snapshot(path, repository, path.name, name)
     raise DeviceError(
         f"offline, and {repository}{'@' + wanted if wanted else ''} is not completely in"
         f" {_cache_root(hub, cache_dir)}; run once online (without --offline and HF_HUB_OFFLINE), or give a"
@@ -270,7 +266,6 @@ def _raise_typed(error: Exception, repository: str, wanted: str | None, action: 
         raise UsageError(f"{repository!r} is not a valid hub id: {error}") from error
     detail: Any = " ".join(str(error).split())[:300] or type(error).__name__
     raise DeviceError(
-        f"could not {action} {repository}: {detail}; check the network and run again (a download continues"
-        " where it"
-        " stopped), or use --offline if the checkpoint is already here"
+        f"could not {action} {repository}: {detail}; check the network and run again (files that are complete are"
+        " kept), or use --offline if the checkpoint is already here"
     ) from error

@@ -130,14 +130,10 @@ def test_shards(server, tmp_path):
     assert set(download(server, tmp_path)["files"]) == SMALL | {"model.safetensors.index.json", *names}
 
 
-def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
+def test_a_broken_connection_goes_on_where_it_stopped(server, tmp_path):
     # Larger than the client's 10 MB pieces, so that something is on disk when the connection breaks.
     server.files["model.safetensors"] = bytes(range(256)) * (120 << 10)
     server.cut_after = 22 << 20
-    first = download(server, tmp_path)
-    if "error" in first:
-        assert first["error"] == "DeviceError" and "continues where it stopped" in first["message"]
-    server.cut_after = None
     found = download(server, tmp_path)
     assert (Path(found["path"]) / "model.safetensors").read_bytes() == server.files["model.safetensors"]
     ranges = [
@@ -146,6 +142,28 @@ def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
         if method == "GET" and path.endswith("model.safetensors") and wanted
     ]
     assert ranges and all(int(wanted.removeprefix("bytes=").rstrip("-")) >= 10 << 20 for wanted in ranges)
+
+
+def test_a_failed_download_can_be_repeated(server, tmp_path):
+    server.cut_after = 1000  # of every answer, so the client gives up
+    failed = download(server, tmp_path)
+    assert failed["error"] == "DeviceError" and "files that are complete are kept" in failed["message"]
+    assert not list(tmp_path.rglob("model.safetensors"))
+    complete = {path.name for path in tmp_path.rglob("snapshots/*/*")}
+    assert complete  # the small files
+    server.cut_after = None
+    server.requests.clear()
+    found = download(server, tmp_path)
+    assert (Path(found["path"]) / "model.safetensors").read_bytes() == server.files["model.safetensors"]
+    assert not complete & set(server.downloads())
+
+
+def test_offline_beside_shards_that_were_not_fetched(server, tmp_path):
+    server.files["model-00001-of-00001.safetensors"] = b"x" * 100
+    server.files["model.safetensors.index.json"] = b"{}"
+    online = download(server, tmp_path)
+    assert "model.safetensors.index.json" not in online["files"]
+    assert download(server, tmp_path, offline=True)["path"] == online["path"]
 
 
 def test_offline(server, tmp_path):
