@@ -108,6 +108,24 @@ TEST("scores depend on distances only, at any offset") {
   }
 }
 
+TEST("every product is rounded before it is added, on every CPU") {
+  const std::size_t head_dim = 128, half = head_dim / 2;
+  const Rope rope(head_dim, 1e6);
+  check::Numbers numbers(9);
+  std::vector<float> x(head_dim), out(head_dim);
+  for (float& v : x) v = numbers.between(-1.0f, 1.0f);
+  const Angles a = angles_at(rope, 123457);
+  rope.rotate(x.data(), a.cosines.data(), a.sines.data(), out.data());
+  const auto product = [](float p, float q) {
+    const volatile float rounded = p * q;  // whatever this file is compiled with
+    return rounded;
+  };
+  for (std::size_t j = 0; j < half; ++j) {
+    CHECK_EQ(out[j], product(x[j], a.cosines[j]) - product(x[j + half], a.sines[j]));
+    CHECK_EQ(out[j + half], product(x[j + half], a.cosines[j]) + product(x[j], a.sines[j]));
+  }
+}
+
 }  // namespace voxtral_edge
 
 CHECK_MAIN()
