@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partialmethod
 from typing import Any
@@ -190,6 +192,34 @@ def test_streams_are_made_and_renewed_beside_the_rounds(
     assert not other.steps
     gate.set()
     assert other.finished.wait(WAIT_S)
+
+
+def test_streams_are_made_in_one_thread_and_freed(
+    scheduler: SteppedScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads have heaps: freed streams would stay in each. And nothing remembers the last one."""
+    threads: set[int] = set()
+    streams: list[weakref.ref[Any]] = []
+    original = scheduler._engine.core_stream
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        threads.add(threading.get_ident())
+        stream = original(*arguments, **options)
+        streams.append(weakref.ref(stream))
+        return stream
+
+    monkeypatch.setattr(scheduler._engine, "core_stream", noted)
+    for index in range(5):
+        client = Client(scheduler, f"client {index}")
+        client.put(token(index), Mark.FINISH)
+        assert client.finished.wait(WAIT_S)
+        scheduler.close(client.lane)
+    assert len(threads) == 1 and len(streams) == 5
+    del client
+    deadline = time.monotonic() + WAIT_S
+    while any(stream() is not None for stream in streams):
+        assert time.monotonic() < deadline, "a stream outlives its session"
+        time.sleep(0.01)
 
 
 def test_a_flush_is_told_in_one_step(scheduler: SteppedScheduler) -> None:

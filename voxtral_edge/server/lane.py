@@ -69,7 +69,7 @@ Deliver = Callable[[Step], None]
 @dataclass
 class Lane:
     """State of one stream. Every field is guarded by the scheduler's lock, but those from `stream` on, which
-    belong to the scheduler's thread, and while `preparing` is set to the one that prepares."""
+    belong to the scheduler's thread while `computing` is set, and otherwise to its thread for upkeep."""
 
     name: str
     delay_tokens: int
@@ -87,6 +87,7 @@ class Lane:
     worked_at: float = 0.0  # time.monotonic() of the last piece of work
     closed: bool = False
     preparing: bool = False
+    computing: bool = False  # a round works with the stream
     stream: Any = None
     busy: bool = False  # a round has left the stream's action unfinished
     running: Mark | None = None  # the mark that is this action
