@@ -56,6 +56,9 @@ class Checkpoint:
             self.config: ModelConfig = self._read_config()
             self.specs: list[TensorSpec] = tensor_specs(self.config)
             self._check_tensors()
+        except ModelFormatError as error:
+            self.close()
+            raise ModelFormatError(f"{error}{self._other_layout_hint()}") from error
         except BaseException:
             self.close()
             raise
@@ -107,6 +110,13 @@ class Checkpoint:
         if len(present) == 2:
             self.notes.append("both layouts found; using the Hugging Face one (choose with --layout)")
         return present[0]
+
+    def _other_layout_hint(self) -> str:
+        """Both layouts hold the same numbers: where one is odd, the other may do."""
+        other = "mistral" if self.layout == "hf" else "hf"
+        if not (self.folder / _CONFIG[other]).is_file():
+            return ""
+        return f"; the checkpoint's other layout may do (--layout {other})"
 
     def _has_layout(self, layout: str) -> bool:
         stem = _STEM[layout]

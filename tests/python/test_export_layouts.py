@@ -124,6 +124,17 @@ def test_asking_for_an_absent_layout_is_refused(golden):
         Checkpoint(golden, "mistral")
 
 
+def test_the_other_layout_is_suggested_where_one_is_odd(golden):
+    edit_json(golden / "config.json", lambda config: config["audio_config"].pop("rms_norm_eps"))
+    with pytest.raises(ModelFormatError, match=r"audio_config\.rms_norm_eps.*--layout mistral"):
+        Checkpoint(golden)
+    Checkpoint(golden, "mistral").close()
+    (golden / "params.json").unlink()
+    with pytest.raises(ModelFormatError) as caught:
+        Checkpoint(golden, "hf")
+    assert "--layout" not in str(caught.value)
+
+
 def test_a_second_copy_of_the_table_is_ignored_only_if_equal(golden):
     tensors = load_file(golden / "consolidated.safetensors")
     table = tensors["mm_streams_embeddings.embedding_module.tok_embeddings.weight"]
