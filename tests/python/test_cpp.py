@@ -1,17 +1,13 @@
 """The C++ tests, built and run four ways: plain, address + undefined behaviour sanitizers, thread sanitizer, and
 cross-compiled for 64-bit Arm under qemu. Every test file is reported by itself.
 
-Builds are kept between runs: in VOXTRAL_EDGE_TEST_BUILD_DIR, else in pytest's cache. VOXTRAL_EDGE_TEST_JOBS limits the
-compilers at once (default: the CPUs of this process, at most 4). From nothing this takes about seven minutes on two
-cores, afterwards three.
+From nothing this takes about seven minutes on two cores, afterwards three (see cpp_testing.py).
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import shutil
 import subprocess
 import uuid
 import xml.etree.ElementTree as ElementTree
@@ -19,24 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cpp_testing import BUILDS, JOBS, build_folder, compile_targets
 from native_testing import ROOT, must_have
 
-CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-JOBS = int(os.environ.get("VOXTRAL_EDGE_TEST_JOBS", min(CPUS, 4)))
 # One value for all workers of a parallel run: the first builds, the others read its results.
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
 
-# The libraries keep their -O3; -O1 for the tests themselves halves the time of a sanitized build.
-SANITIZED = ["-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1"]
-BUILDS = {
-    "plain": ["-DCMAKE_BUILD_TYPE=Release"],
-    "address-undefined": [*SANITIZED, "-DVOXTRAL_EDGE_SANITIZE=address,undefined"],
-    "thread": [*SANITIZED, "-DVOXTRAL_EDGE_SANITIZE=thread"],
-    "aarch64": [
-        "-DCMAKE_BUILD_TYPE=Release",
-        f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake' / 'aarch64-linux-gnu.cmake'}",
-    ],
-}
 ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -59,40 +43,10 @@ class Outcome:
     output: str
 
 
-def run(command: list[str], what: str, **options: object) -> None:
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
-    if ran.returncode != 0:
-        pytest.fail(
-            f"{what} failed ({' '.join(command)}):\n{ran.stdout[-6000:]}\n{ran.stderr[-3000:]}", pytrace=False
-        )
-
-
-def check_tools(build: str) -> None:
-    must_have(shutil.which("cmake") is not None, "cmake is not installed")
-    if build == "aarch64":
-        must_have(shutil.which("aarch64-linux-gnu-g++") is not None, "aarch64-linux-gnu-g++ is not installed")
-        qemu = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-        must_have(qemu is not None, "qemu-aarch64 is not installed")
-    else:
-        compiler = (
-            os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-        )
-        must_have(compiler is not None, "no C++ compiler is installed")
-
-
 def build_and_run(build: str, folder: Path) -> None:
     """Configures, compiles and tests; leaves ctest's report in results.xml and RUN in results.of."""
-    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-    if (folder / "CMakeCache.txt").is_file() and f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n" not in (
-        folder / "CMakeCache.txt"
-    ).read_text():
-        shutil.rmtree(folder)  # of another checkout
-        folder.mkdir()
-    options = ["-DVOXTRAL_EDGE_TESTS=ON", "-DVOXTRAL_EDGE_PYTHON=OFF", *BUILDS[build]]
-    run(["cmake", *generator, "-S", str(ROOT), "-B", str(folder), *options], "configuring")
     wanted = [file for file in FILES if not re.search(NOT_UNDER_THREAD, file)] if build == "thread" else []
-    targets = ["--target", *wanted] if wanted else []
-    run(["cmake", "--build", str(folder), "--parallel", str(JOBS), *targets], "compiling")
+    compile_targets(build, folder, wanted)
     report = folder / "results.xml"
     report.unlink(missing_ok=True)
     left_out = ["-E", NOT_UNDER_THREAD] if build == "thread" else []
@@ -111,13 +65,7 @@ def outcomes(request: pytest.FixtureRequest) -> dict[str, dict[str, Outcome]]:
 def results(build: str, config: pytest.Config, known: dict[str, dict[str, Outcome]]) -> dict[str, Outcome]:
     if build in known:
         return known[build]
-    check_tools(build)
-    named = os.environ.get("VOXTRAL_EDGE_TEST_BUILD_DIR")
-    base = Path(named) if named else config.cache.mkdir("cpp-builds")  # type: ignore[union-attr]
-    folder = base / build
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(base / f"{build}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with build_folder(build, config) as folder:
         done = folder / "results.of"
         if not done.is_file() or done.read_text() != RUN:
             done.unlink(missing_ok=True)

@@ -38,7 +38,8 @@ def test_mypy(tmp_path: Path) -> None:
 
 def test_clang_format() -> None:
     tool = Path(sys.executable).parent / "clang-format"
-    run(str(tool), "--dry-run", "--Werror", *map(str, source_files(".cc", ".h")))
+    examples = (ROOT / "examples").rglob("*.c")
+    run(str(tool), "--dry-run", "--Werror", *map(str, (*source_files(".cc", ".h"), *examples)))
 
 
 def test_files_stay_small() -> None:
