@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voxtral_edge.errors import DeviceError, UsageError
+from voxtral_edge.files import size_text
 
 FORMAT_NAME = "voxtral-edge-package"
 PACKAGE_FILES = frozenset({"manifest.json", "encoder.onnx", "decoder.onnx", "weights.bin", "tekken.json"})
@@ -78,9 +79,8 @@ class AtomicFolder:
 
 def space_message(target: Path, needed_bytes: int, free_bytes: int) -> str:
     return (
-        f"not enough disk space for {target}: {needed_bytes} bytes needed, {free_bytes} free; free some"
-        " space or choose"
-        " another output folder (an existing package was left as it was)"
+        f"not enough disk space for {target}: {size_text(needed_bytes)} needed, {size_text(free_bytes)} free; free "
+        "some space or choose another output folder (an existing package was left as it was)"
     )
 
 

@@ -250,7 +250,7 @@ def read_audio(path: PathLike) -> NDArray[np.float32]:
 class PcmPipe:
     """Headerless 16-bit little-endian mono 16 kHz samples from a pipe, as soon as they arrive.
 
-    warnings   filled while reading: a last byte that is half a sample
+    warnings   filled while reading: no audio at all, a last byte that is half a sample
     """
 
     def __init__(self, source: BinaryIO, name: str = "standard input") -> None:
@@ -278,6 +278,8 @@ class PcmPipe:
             leftover = data[whole:]
             if whole:
                 yield np.frombuffer(data[:whole], dtype="<i2").astype(np.int16, copy=False)
+        if not head:
+            self.warnings.append(f"{self.name} brought no audio; did the program before the pipe start?")
         if leftover:
             self.warnings.append(
                 f"{self.name} ended inside a sample (an odd number of bytes): expected headerless 16-bit "

@@ -6,9 +6,13 @@ retracted. Times are seconds on the time line of the audio that was fed (0.0 is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from voxtral_edge.listen.live_events import ListenEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +104,25 @@ def event_from_dict(values: Mapping[str, Any]) -> Event:
     return event
 
 
-def event_to_dict(event: Event) -> dict[str, Any]:
-    """A JSON-ready dict with the key "type" first; `event_from_dict` turns it back. A word of a stream that does not
-    tell speakers apart has no key "speaker"."""
-    values = {"type": event.type, **asdict(event)}
-    if isinstance(event, WordEvent) and event.speaker is None:
-        del values["speaker"]
-    return values
+def event_to_dict(event: ListenEvent) -> dict[str, Any]:
+    """A JSON-ready dict with the key "type" first; `event_from_dict` turns it back. Where speakers are not told apart
+    there is no key "speaker"."""
+    return {"type": event.type, **asdict(event, dict_factory=_without_no_speaker)}
+
+
+def _without_no_speaker(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in items if (key, value) != ("speaker", None)}
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """A line of `--format jsonl`, without its end: times in milliseconds and probabilities in four digits, as in the
+    other formats; not 0.9743013381958008."""
+    return json.dumps(_short(values), ensure_ascii=False)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, Mapping):
+        return {key: _short(item) for key, item in value.items()}
+    return [_short(item) for item in value] if isinstance(value, (list, tuple)) else value

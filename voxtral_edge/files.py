@@ -88,5 +88,7 @@ def _umask() -> int:
 
 
 def size_text(count: int) -> str:
-    """Bytes for people: `2.51 GB`."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    """Bytes for people: `2.51 GB`, `3.6 MB`, `12 kB`."""
+    if count >= 1e9:
+        return f"{count / 1e9:.2f} GB"
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

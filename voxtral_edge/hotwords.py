@@ -66,7 +66,9 @@ class Hotwords:
         return len(self.phrases)
 
     def __repr__(self) -> str:
-        return f"<voxtral_edge.Hotwords, {len(self.phrases)} phrases>"
+        shown = ", ".join(f"{each.phrase} :{each.weight:g}" for each in self.phrases[:3])
+        more = ", …" if len(self.phrases) > 3 else ""
+        return f"<voxtral_edge.Hotwords, {len(self.phrases)} in all: {shown}{more}>"
 
 
 def parse_hotwords(value: Any) -> list[Hotword]:
@@ -113,8 +115,8 @@ def read_hotwords_option(text: str) -> list[Hotword]:
         is_file = False
     if is_file:
         return parse_hotwords(path)
-    if not text.strip():
-        raise UsageError("--hotwords is empty; name a file, or phrases separated by commas")
+    if not text.replace(",", "").strip():
+        raise UsageError(f"--hotwords {text!r} names nothing; name a file, or phrases separated by commas")
     if "," not in text and (os.sep in text or text.endswith((".txt", ".lst"))):
         raise UsageError(f"--hotwords {text}: no such file; name a file, or phrases separated by commas")
     return parse_hotwords(text)

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from voxtral_edge.errors import DeviceError, ModelFormatError, UsageError
+from voxtral_edge.files import size_text
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 # What each layout needs: exact names, and the stem of its weights (one file, or an index and shards).
@@ -180,8 +181,8 @@ def _require_space(hub: ModuleType, cache_dir: Path | None, needed_bytes: int, r
     free = shutil.disk_usage(existing).free
     if free < needed_bytes:
         raise DeviceError(
-            f"not enough disk space to download {repository}: {needed_bytes} bytes needed in {root}, {free}"
-            " free; free some space, or set HF_HOME to a larger disk"
+            f"not enough disk space to download {repository}: {size_text(needed_bytes)} needed in {root}, "
+            f"{size_text(free)} free; free some space, or set HF_HOME to a larger disk"
         )
 
 
@@ -208,8 +209,8 @@ def _download(
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DeviceError(
-                f"the disk filled up while downloading {repository} ({needed_bytes} bytes needed); free"
-                " some space and run the same command again, files that are complete are kept"
+                f"the disk filled up while downloading {repository} ({size_text(needed_bytes)} needed); free "
+                "some space and run the same command again, files that are complete are kept"
             ) from error
         _raise_typed(error, repository, wanted, "download")
     if path.name != commit:

@@ -14,8 +14,8 @@ def available() -> list[str]:
 
 
 def active() -> str:
-    """The kernel set in use: VOXTRAL_EDGE_ISA if set (DeviceError if this CPU lacks it), else the best
-    available."""
+    """The kernel set in use: VOXTRAL_EDGE_ISA if set, else the best available. UsageError for a name that this build
+    has not, DeviceError for kernels that this CPU cannot run."""
     return str(native_module().kernels_active())
 
 

@@ -68,7 +68,7 @@ class Segment:
     speaker: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Transcript:
     """Result of `Engine.transcribe`.
 
@@ -91,6 +91,12 @@ class Transcript:
     language: str | None = None
     warnings: list[str] = field(default_factory=list)
     turns: list[SpeakerEvent] = field(default_factory=list)
+
+    def __repr__(self) -> str:  # an hour has nine thousand words and forty-five thousand tokens
+        return (
+            f"<voxtral_edge.Transcript of {self.duration_s:.2f} s: {len(self.words)} words, "
+            f"{len(self.segments)} segments, text {shortened(self.text)!r}>"
+        )
 
 
 def segments_from_words(
@@ -117,6 +123,12 @@ def segments_from_words(
             segments.append(_segment(words, spans, text, first, index))
             first = index
     return segments
+
+
+def shortened(text: str, characters: int = 40) -> str:
+    """`text` without white space around it, its end replaced by … where it is longer."""
+    text = text.strip()
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
 def _locate(words: Sequence[Word], text: str) -> list[tuple[int, int]]:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from voxtral_edge.audio import as_pcm
+from voxtral_edge.audio import SAMPLE_RATE_HZ, as_pcm
 from voxtral_edge.errors import UsageError
 from voxtral_edge.events import Event, event_from_dict
+from voxtral_edge.results import shortened
 
 if TYPE_CHECKING:
     from voxtral_edge.diarize.word_speakers import WordSpeakers
@@ -42,6 +43,19 @@ class Stream:
         self._last_stats: dict[str, Any] = {}
         self.delay_ms = delay_ms
         self._turn = threading.RLock()  # the same thread may be back through a signal handler
+
+    def __repr__(self) -> str:
+        if not self._turn.acquire(blocking=False):
+            return f"<voxtral_edge.Stream, delay {self.delay_ms} ms, in use by another thread>"
+        try:
+            heard_s = self.stats()["fed_samples"] / SAMPLE_RATE_HZ
+            closed = ", closed" if self._core is None else ""
+            return (
+                f"<voxtral_edge.Stream, delay {self.delay_ms} ms, heard {heard_s:.2f} s, text "
+                f"{shortened(self.text)!r}{closed}>"
+            )
+        finally:
+            self._turn.release()
 
     def __enter__(self) -> Stream:
         return self

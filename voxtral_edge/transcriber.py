@@ -114,6 +114,9 @@ class Transcriber:
                 f"voxtral-edge export --precision {compute_type}, or pass compute_type='default'"
             )
 
+    def __repr__(self) -> str:
+        return f"<voxtral_edge.Transcriber with {self.engine!r}>"
+
     def transcribe(
         self,
         audio: PathLike | BinaryIO | PcmArray,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <future>
 #include <iterator>
 #include <limits>
 #include <string>
@@ -174,7 +175,11 @@ std::unique_ptr<NativeEngine::Weights> NativeEngine::load_through_cache(const Na
   if (!options.packed_cache_write) return load_weights(options.progress, {});
   try {
     PackedCacheWriter writer(packed_cache_.path, *package_);
+    // What is kept must be what the manifest describes: later starts trust the manifest alone. Beside the permuting and
+    // writing, which take longer.
+    auto verified = std::async([this] { package_->verify_weights(); });
     auto weights = load_weights(options.progress, {nullptr, &writer});
+    verified.get();
     writer.finish(executor_.pool());
     packed_cache_.state = State::written;
     return weights;

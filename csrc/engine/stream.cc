@@ -400,7 +400,7 @@ void Stream::accept(TokenChoice choice, Events& events) {
 // A mark can be late by some tokens; no word ends after the audio that was fed.
 double Stream::audio_time(std::uint64_t token_index) {
   const double fed_s = static_cast<double>(stats_.fed_samples) / static_cast<double>(config().audio.sample_rate_hz);
-  return std::min(time_line_.middle_of_token(token_index), fed_s);
+  return whole_milliseconds(std::min(time_line_.middle_of_token(token_index), fed_s));
 }
 
 void Stream::emit_text(std::string text, Events& events) {
@@ -424,7 +424,7 @@ void Stream::emit_words(Events& events) {
   if (words_.ready().empty()) return;
   const double now_s = audio_time(stats_.generated_tokens - 1);
   for (Word& word : words_.ready()) {
-    const double start_s = word_start(word, now_s);
+    const double start_s = whole_milliseconds(word_start(word, now_s));
     events.push_back({EventType::word, std::move(word.text), start_s, word.end_s, word.probability, word.token_index});
   }
   words_.ready().clear();

@@ -1,10 +1,14 @@
 // From padded real frames (80 ms, counted with the silence that flush inserts) to seconds of the audio that was fed.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <deque>
 
 namespace voxtral_edge {
+
+// The last whole millisecond of a time: 3.8 for 47.5 * 0.08, which is 3.8000000000000003. No finer time is known.
+inline double whole_milliseconds(double seconds) { return std::floor(seconds * 1000.0 + 1e-3) / 1000.0; }
 
 class TimeLine {
  public:

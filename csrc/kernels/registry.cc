@@ -109,7 +109,7 @@ const Kernels& kernels_by_name(const std::string& name) {
     throw Error(ErrorCode::device,
                 "this CPU lacks instructions that the kernels \"" + name + "\" need; available: " + available_names());
   }
-  throw Error(ErrorCode::device,
+  throw Error(ErrorCode::usage,
               "there are no kernels named \"" + name + "\" in this build; available: " + available_names());
 }
 

@@ -14,7 +14,7 @@ namespace voxtral_edge {
 namespace {
 
 constexpr char kMagic[8] = {'V', 'X', 'E', 'P', 'A', 'C', 'K', '\n'};
-constexpr std::uint32_t kFormatVersion = 1;
+constexpr std::uint32_t kFormatVersion = 2;
 constexpr JsonLimits kIndexLimits{std::size_t{8} << 20, 500'000, 8};
 constexpr std::array<const char*, 4> kTypeNames = {"f32", "f16", "q8", "q4"};  // in the order of WeightType
 
@@ -104,7 +104,6 @@ std::string packed_cache_index_text(const PackedCacheIndex& index) {
   std::string text = "{\"package\": {\"name\": \"" + index.name + "\", \"manifest_checksum\": \"" +
                      hexadecimal(package.manifest_checksum) +
                      "\", \"weights_bytes\": " + std::to_string(package.weights_bytes) +
-                     ", \"weights_modified_s\": " + std::to_string(package.weights_modified_s) +
                      "},\n\"piece_bytes\": " + std::to_string(kPackedCachePieceBytes) + ", \"matrices\": [";
   for (const PackedCacheEntry& m : index.matrices) {
     text += (&m == index.matrices.data() ? "\n" : ",\n");
@@ -132,7 +131,6 @@ PackedCacheIndex read_packed_cache_index(const OpenFile& file) {
   index.name = package.at("name").as_string();
   index.package.manifest_checksum = from_hexadecimal(package.at("manifest_checksum"));
   index.package.weights_bytes = static_cast<std::uint64_t>(package.at("weights_bytes").as_integer(0, INT64_MAX));
-  index.package.weights_modified_s = package.at("weights_modified_s").as_integer(INT64_MIN, INT64_MAX);
   root.at("piece_bytes").as_integer(kPackedCachePieceBytes, kPackedCachePieceBytes);
   for (const JsonValue entry : root.at("matrices").elements()) {
     index.matrices.push_back(read_entry(entry, prefix.index_offset));

@@ -27,7 +27,7 @@ PackedCacheReader::PackedCacheReader(const std::string& path, const Package& pac
   const OpenFile file = open_file(path);
   require_trusted(file);
   PackedCacheIndex index = read_packed_cache_index(file);
-  if (index.package != package.identity()) refuse(path, "made from another copy of the package");
+  if (index.package != package.identity()) refuse(path, "made from another package");
   mapping_ = map_packed_matrices(file.descriptor.get(), index.end);
   if (packed_cache_checksums(*mapping_, pool) != index.checksums) refuse(path, "its weights are damaged");
   for (PackedCacheEntry& entry : index.matrices) entries_[entry.name] = std::move(entry);

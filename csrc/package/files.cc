@@ -40,7 +40,7 @@ OpenFile open_at(int folder, const std::string& path, const std::string& name) {
     throw Error(ErrorCode::model_format,
                 name + ": cannot be opened: " + reason(error) + "; put a regular file there that this user may read");
   }
-  OpenFile file{FileDescriptor(descriptor), 0, name, 0};
+  OpenFile file{FileDescriptor(descriptor), 0, name};
   struct stat status;
   if (::fstat(descriptor, &status) != 0) {
     throw Error(ErrorCode::model_format, name + ": cannot be examined: " + reason(errno));
@@ -49,7 +49,6 @@ OpenFile open_at(int folder, const std::string& path, const std::string& name) {
     throw Error(ErrorCode::model_format, name + ": not a regular file; export or copy the package again");
   }
   file.bytes = static_cast<std::uint64_t>(status.st_size);
-  file.modified_s = status.st_mtime;
   return file;
 }
 

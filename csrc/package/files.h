@@ -23,8 +23,7 @@ class FileDescriptor {
 struct OpenFile {
   FileDescriptor descriptor;
   std::uint64_t bytes = 0;
-  std::string name;             // for messages
-  std::int64_t modified_s = 0;  // seconds since 1970
+  std::string name;  // for messages
 };
 
 // Error(model_format) if there is no such folder.

@@ -1,9 +1,12 @@
 #include "package/package.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/sha256.h"
 #include "package/files.h"
 #include "package/json.h"
 #include "package/tensor_table.h"
@@ -80,6 +83,7 @@ struct Package::Impl {
   TensorTable tensors;
   std::uint64_t weight_bytes = 0;
   PackageIdentity identity;
+  std::string weights_sha256;
   OpenFile weights;  // kept open: what was checked is what is read, even if the folder is replaced meanwhile
 
   void read(const FileDescriptor& folder, const std::string& folder_path);
@@ -111,8 +115,8 @@ void Package::Impl::read(const FileDescriptor& folder, const std::string& folder
   config = read_model_config(manifest);
   precision = read_precision(manifest);
   weights = check_files(manifest.at("files"), folder);
+  weights_sha256 = manifest.at("files").at(kWeightsFile).at("sha256").as_string();
   identity.weights_bytes = weights.bytes;
-  identity.weights_modified_s = weights.modified_s;
   tensors = read_tensor_table(manifest, weights.bytes);
   check_tensors_of_model(manifest, config, precision, tensors);
   for (const auto& [name, tensor] : tensors) weight_bytes += tensor.bytes;  // cannot wrap: apart, inside one file
@@ -144,6 +148,20 @@ void Package::read(const TensorInfo& tensor, std::uint64_t offset_in_tensor, std
                                          json_quoted(tensor.name) + " of " + std::to_string(tensor.bytes) + " bytes");
   }
   read_exactly(impl_->weights, tensor.offset + offset_in_tensor, bytes, out);
+}
+
+void Package::verify_weights() const {
+  std::vector<char> piece(std::size_t{1} << 20);
+  Sha256 hash;
+  for (std::uint64_t at = 0; at < impl_->weights.bytes; at += piece.size()) {
+    const auto bytes = static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), impl_->weights.bytes - at));
+    read_exactly(impl_->weights, at, bytes, piece.data());
+    hash.add(piece.data(), bytes);
+  }
+  if (hash.finish() == impl_->weights_sha256) return;
+  throw Error(ErrorCode::model_format, impl_->directory + "/" + kWeightsFile +
+                                           ": its bytes are not those that the manifest's SHA-256 stands for; the file "
+                                           "is damaged, copy or export the package again");
 }
 
 void Package::read_ahead(const TensorInfo& tensor, std::uint64_t offset_in_tensor, std::uint64_t bytes) const {

@@ -28,13 +28,11 @@ struct TensorInfo {
   Quantization quantization;
 };
 
-// What tells one content of a package from another without reading the weights. The modification time is there for a
-// weights.bin that was replaced (a damaged copy, say) under the same manifest; whole seconds, because archives and
-// container images keep no more.
+// What tells one package from another without reading the weights. No file times: they change with every copy and
+// installation. Whoever keeps something made from the weights calls Package::verify_weights before.
 struct PackageIdentity {
   std::uint64_t manifest_checksum = 0;  // of manifest.json, which has the SHA-256 of weights.bin
   std::uint64_t weights_bytes = 0;
-  std::int64_t weights_modified_s = 0;
   bool operator==(const PackageIdentity&) const = default;
 };
 
@@ -58,6 +56,9 @@ class Package {
   // Reads exactly `bytes` at `offset_in_tensor` with pread (a file that shrinks gives an error, not SIGBUS).
   // Thread-safe. Error(model_format) on a short read.
   void read(const TensorInfo& tensor, std::uint64_t offset_in_tensor, std::uint64_t bytes, void* out) const;
+
+  // Error(model_format) unless weights.bin has the SHA-256 of the manifest. Reads all of it, on this thread.
+  void verify_weights() const;
 
   // Asks the system to start reading bytes that will be read soon; they may lie beyond the tensor's end.
   void read_ahead(const TensorInfo& tensor, std::uint64_t offset_in_tensor, std::uint64_t bytes) const;

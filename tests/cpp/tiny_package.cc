@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/sha256.h"
 #include "kernels/half.h"
 #include "package/expected_tensors.h"
 #include "random_choices.h"
@@ -223,9 +224,8 @@ std::string config_text(const ModelConfig& c) {
   return out.str();
 }
 
-std::string file_entry(const std::string& name, std::size_t bytes) {
-  return "\n  \"" + name + "\": {\"bytes\": " + std::to_string(bytes) + ", \"sha256\": \"" + std::string(64, '0') +
-         "\"}";
+std::string file_entry(const std::string& name, std::size_t bytes, const std::string& sha256 = std::string(64, '0')) {
+  return "\n  \"" + name + "\": {\"bytes\": " + std::to_string(bytes) + ", \"sha256\": \"" + sha256 + "\"}";
 }
 
 }  // namespace
@@ -292,10 +292,12 @@ void write_tiny_package(const std::string& directory, const TinyPackageOptions& 
     }
   }
   const std::string tekken = tekken_text(config), graph = "placeholder";
+  Sha256 weights;
+  weights.add(writer.weights().data(), writer.weights().size());
   const std::string manifest =
       "{\"format\": \"voxtral-edge-package\", \"format_version\": 1, \"name\": \"" + options.name + "\",\n" +
       config_text(config) + " \"precision\": {" + groups + "},\n \"tensors\": {" + writer.table() +
-      "},\n \"files\": {" + file_entry("weights.bin", writer.weights().size()) + "," +
+      "},\n \"files\": {" + file_entry("weights.bin", writer.weights().size(), weights.finish()) + "," +
       file_entry("encoder.onnx", graph.size()) + "," + file_entry("decoder.onnx", graph.size()) + "," +
       file_entry("tekken.json", tekken.size()) +
       "},\n \"source\": {\"layout\": \"synthetic\", \"exporter_version\": \"test\", \"path\": \"tiny\", \"revision\": "

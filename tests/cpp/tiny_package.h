@@ -24,8 +24,9 @@ struct TinyPackageOptions {
 };
 
 // Fills the existing folder `directory` with manifest.json, weights.bin, tekken.json and placeholders for the two
-// graphs (the native engine does not read them; the sha256 fields are placeholders, too). Weights are scaled so that
-// activations stay of order one and the argmax varies with the audio; the same options give the same bytes.
+// graphs (the native engine does not read them; of the sha256 fields only that of weights.bin is true). Weights are
+// scaled so that activations stay of order one and the argmax varies with the audio; the same options give the same
+// bytes.
 void write_tiny_package(const std::string& directory, const TinyPackageOptions& options = {});
 
 }  // namespace voxtral_edge::check

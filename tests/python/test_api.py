@@ -3,6 +3,7 @@ errors."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,31 @@ def test_the_demo_model_is_bundled_and_the_default() -> None:
     info = engine.info()
     assert info["name"] == "tiny-en" and set(info["precision"]) >= {"embedding", "decoder.ffn"}
     assert "tiny-en" in repr(engine)
+
+
+def test_objects_say_what_they_are() -> None:
+    engine = tiny_engine()
+    with engine.stream(delay_ms=240) as stream:
+        stream.feed(read_audio(sample("pin.ogg")))
+        assert re.fullmatch(r"<voxtral_edge.Stream, delay 240 ms, heard 3.80 s, text 'nine.*'>", repr(stream))
+        with ThreadPoolExecutor(1) as pool, stream._alone():
+            assert pool.submit(repr, stream).result(10).endswith("in use by another thread>")
+    assert repr(stream).endswith(", closed>")
+    transcript = engine.transcribe(sample("serial-numbers.flac"))
+    assert repr(transcript).startswith("<voxtral_edge.Transcript of 22.86 s: 27 words, ")
+    assert len(repr(transcript)) < 150 and "…" in repr(transcript)
+    assert repr(engine.hotwords({"a": 2, "b": 1.5})) == "<voxtral_edge.Hotwords, 2 in all: a :2, b :1.5>"
+    assert repr(engine.listen(iter([]))).startswith("<voxtral_edge.listen.Listener to ")
+    assert "tiny-en" in repr(ve.Transcriber("tiny-en"))
+
+
+def test_times_are_whole_milliseconds() -> None:
+    for delay_ms in (80, 480):
+        with tiny_engine().stream(delay_ms) as stream:
+            events = stream.feed(read_audio(sample("serial-numbers.flac"))) + stream.finish()
+        words = [event for event in events if isinstance(event, ve.WordEvent)]
+        times = [time for word in words for time in (word.start, word.end)]
+        assert len(times) > 20 and all(time == round(time, 3) for time in times)
 
 
 def test_packages_are_loaded_by_folder() -> None:

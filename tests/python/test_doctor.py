@@ -205,9 +205,9 @@ def test_forced_kernels_are_reported() -> None:
     assert "scalar (forced by VOXTRAL_EDGE_ISA)" in out
 
 
-def test_kernels_this_machine_lacks_are_a_typed_error() -> None:
+def test_a_name_of_no_kernels_is_wrong_usage() -> None:
     code, _, err = run_cli("doctor", "--megabytes", 32, env={"VOXTRAL_EDGE_ISA": "no-such-isa"})
-    assert code == 1
+    assert code == 2
     assert err.startswith("voxtral-edge: error: ") and "scalar" in err and err.count("\n") == 1
 
 

@@ -230,7 +230,7 @@ def test_a_failing_disk_leaves_the_old_package(target, monkeypatch, code):
         if code == errno.EIO:
             assert "Input/output error" in str(caught.value)
         else:
-            assert "bytes needed" in str(caught.value)
+            assert "B needed" in str(caught.value)
         assert check_package(target) == "old"
         assert leftovers(target.parent) == []
 
@@ -239,7 +239,7 @@ def test_space_is_checked_before_anything_is_written(target, monkeypatch):
     usage = shutil.disk_usage(target)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
     monkeypatch.setattr(HashingFile, "write", lambda *_: pytest.fail("wrote although space is short"))
-    with pytest.raises(DeviceError, match=r"not enough disk space for .*: \d+ bytes needed, 1000000 free"):
+    with pytest.raises(DeviceError, match=r"not enough disk space for .*: [\d.]+ MB needed, 1\.0 MB free"):
         write(target, "new")
     assert check_package(target) == "old"
     assert leftovers(target.parent) == []
@@ -261,13 +261,13 @@ def test_a_really_full_file_system(tmp_path):
         write(mount / "package", "old")
         free = shutil.disk_usage(mount).free
         (mount / "filler").write_bytes(bytes(free - 200_000))
-        with pytest.raises(DeviceError, match="bytes needed"):
+        with pytest.raises(DeviceError, match="B needed"):
             write(mount / "package", "new")
         generous = shutil.disk_usage(mount)._replace(free=1 << 40)
         original = shutil.disk_usage
         shutil.disk_usage = lambda path: generous
         try:
-            with pytest.raises(DeviceError, match="bytes needed"):
+            with pytest.raises(DeviceError, match="B needed"):
                 write(mount / "package", "new")
         finally:
             shutil.disk_usage = original

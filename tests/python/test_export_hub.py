@@ -252,7 +252,7 @@ def test_free_space_is_checked_before_the_download(monkeypatch, tmp_path):
         huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("downloaded anyway")
     )
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5_000_000_000})())
-    with pytest.raises(DeviceError, match=r"9000000020 bytes needed in .*, 5000000000 free"):
+    with pytest.raises(DeviceError, match=r"9\.00 GB needed in .*, 5\.00 GB free"):
         hub.download_checkpoint("a/b", cache_dir=tmp_path)
 
 

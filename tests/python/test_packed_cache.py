@@ -6,13 +6,15 @@ What the file may suffer is in tests/cpp/packed_cache_test.cc.
 from __future__ import annotations
 
 import fcntl
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from front_door import run_cli, sample, start_cli, tiny_engine
 
 import voxtral_edge as ve
-from voxtral_edge.errors import UsageError
+from voxtral_edge.errors import ModelFormatError, UsageError
 from voxtral_edge.package_folder import find_package
 from voxtral_edge.packed_cache import (
     VARIABLE,
@@ -54,6 +56,28 @@ def test_by_default_none_is_made_and_one_that_is_there_is_used(
     assert state(ve.load("tiny-en", threads=1, cache_packed=False)) == "off"
     monkeypatch.setenv(VARIABLE, "0")
     assert state(ve.load("tiny-en", threads=1)) == "off"
+
+
+def test_another_installation_of_the_same_package_maps_it(tmp_path: Path) -> None:
+    ve.load("tiny-en", threads=1, cache_packed=tmp_path / "cache")
+    copy = tmp_path / "copy"
+    shutil.copytree(find_package("tiny-en"), copy)
+    for file in copy.iterdir():
+        os.utime(file, (1, 1))
+    engine = ve.load(copy, threads=1, cache_packed=tmp_path / "cache")
+    assert (state(engine), engine.warnings) == ("mapped", [])
+
+
+def test_nothing_is_kept_of_a_damaged_package(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(find_package("tiny-en"), package)
+    weights = package / "weights.bin"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ModelFormatError, match=r"weights\.bin.*SHA-256.*copy or export"):
+        ve.load(package, threads=1, cache_packed=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_file_that_does_not_fit_is_left_alone_and_said(

@@ -85,8 +85,9 @@ any_words = st.lists(
 def test_segments_hold_every_word_once_and_keep_the_limits(parts) -> None:
     words, clock_s = [], 0.0
     for text, pause, length in parts:
-        words.append(Word(text, clock_s + pause, clock_s + pause + length, 0.5))
-        clock_s += pause + length
+        start_s = clock_s + pause
+        clock_s = start_s + length
+        words.append(Word(text, start_s, clock_s, 0.5))
     text = " ".join(word.text for word in words)
     segments = segments_from_words(words, text)
     assert [word for segment in segments for word in segment.words] == words

@@ -30,6 +30,7 @@ _STACK_HEIGHT = 30.0
 # A deadline further away than this many times the data would flatten them: it is named instead of drawn.
 _NEAR = 4.0
 _STAGE_NAMES = {"mel": "log-mel", "conv": "conv stem", "other": "text, Python"}
+_SOFT_STAGES = ("stage-conv",)  # pale in light pages, deep in dark ones: their names need ink's colour
 
 
 def has_charts(result: Result) -> bool:
@@ -116,6 +117,7 @@ def time_series(result: Result) -> str:
         [(c, y.at(float(np.median(part)))) for c, part in zip(centres, slices, strict=True)], "curve thin"
     )
     _horizontal(drawing, y, limit, near, RIGHT, "end")
+    drawing.text((LEFT - 34, TOP - 7), f"ms per {'step' if result['step_ms'] else 'block'}", "axis")
     if strip:
         _strip(drawing, strip, x, bottom + 14, BOTTOM)
         drawing.x_axis(x, BOTTOM, BOTTOM - 1)
@@ -183,7 +185,8 @@ def roofline(result: Result) -> str:
     drawing.text((begin[0] + 16, begin[1]), f"memory {number(bandwidth['median'])} GB/s", "floor-text")
     for row, (name, entry) in enumerate(passes.items()):
         at = (x.at(entry["intensity"]), y.at(entry["gmacs"]))
-        drawing.line(at, (at[0], y.at(entry["gmacs"] * entry["ratio_to_roof"])), "whisker")
+        roof = max(y.low, entry["gmacs"] * entry["ratio_to_roof"])  # far below, where the cache is the memory
+        drawing.line(at, (at[0], y.at(roof)), "whisker")
         label = f"{name}: {number(entry['ms'])} ms, {entry['ratio_to_roof']:.2f} × the roof"
         rows = f"{entry['rows']:.3g} row{'' if entry['rows'] == 1 else 's'}"
         share = f"{entry['gmacs'] / peak:.0%} of the integer peak, {rows}"
@@ -297,7 +300,8 @@ def _stack(drawing: Drawing, parts: Parts, x: Axis, top: float) -> None:
         left, right = x.at(position), x.at(position + value)
         drawing.bar(left, top, right - left - 0.6, _STACK_HEIGHT, style, f"{name}: {number(value)} ms")
         if right - left > 7.2 * len(name) + 8:
-            drawing.text(((left + right) / 2, top + _STACK_HEIGHT / 2 + 4), name, "inside", "middle")
+            inside = "inside on-soft" if style in _SOFT_STAGES or style.endswith(" soft") else "inside"
+            drawing.text(((left + right) / 2, top + _STACK_HEIGHT / 2 + 4), name, inside, "middle")
         position += value
 
 

@@ -167,7 +167,7 @@ def _section(
         lines.append(f"Forced although these differ: {'; '.join(conflicts)}.")
     differing = varied(base, other)
     lines += [f"Differs: {'; '.join(differing) or 'nothing that is recorded'}.", ""]
-    rows = [("", base_name, name, "ratio", "95 % bounds", "")]
+    rows = [("", base_name, name, "ratio", "95% bounds", "")]
     rows += [
         (
             item.figure,

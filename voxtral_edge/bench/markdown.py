@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from voxtral_edge.bench import measures
+
 _COLUMNS = (
     "machine",
     "model",
@@ -194,8 +196,7 @@ def size(count: float) -> str:
 
 def _step_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     step, stages, backlog = result["step_ms"], result["stage_ms"], result["backlog_s"]
-    names = ("p50", "p90", "p95", "p99", "p99.9", "max")
-    low, high = step["ci95"]["p99"]
+    names = quantile_names(step["count"])
     return [
         *([("Streams", streams_line(result))] if result["streams"] else []),
         *([("Streams", paced_streams_line(result))] if result["paced_streams"] else []),
@@ -203,11 +204,7 @@ def _step_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             "Latency ms" if result["paced_streams"] else "Step ms",
             "   ".join(f"{name} {number(step[name])}" for name in names),
         ),
-        (
-            "",
-            f"p99 rests on {max(1, round(step['count'] / 100))} of {step['count']} steps: "
-            f"{number(low)} to {number(high)} (95 %)",
-        ),
+        ("", p99_line(step)),
         ("Stages ms", "   ".join(f"{name} {number(stage['p50'])}" for name, stage in stages.items())),
         (
             "Deadline",
@@ -225,6 +222,19 @@ def _step_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             + (", all streams together" if result["streams"] or result["paced_streams"] else ""),
         ),
     ]
+
+
+def quantile_names(count: int) -> list[str]:
+    """The quantiles that this many values have, and "max": beyond a hundred values p99 is another value than it."""
+    return [name for name, share in measures.QUANTILES.items() if count * (1 - share) > 0.999] + ["max"]
+
+
+def p99_line(step: Mapping[str, Any]) -> str:
+    """How much the p99 says."""
+    if "p99" not in quantile_names(step["count"]):
+        return f"{step['count']} steps are too few for a p99: measure longer (--seconds)"
+    low, high = step["ci95"]["p99"]
+    return f"p99 rests on {round(step['count'] / 100)} of {step['count']} steps: {number(low)} to {number(high)} (95%)"
 
 
 def streams_line(result: Mapping[str, Any]) -> str:
@@ -294,7 +304,8 @@ def beside_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if thermal["celsius_max"] is not None:
         facts.append(f"{thermal['celsius_start']:.0f} → {thermal['celsius_max']:.0f} °C")
     if thermal["clock_mhz_max"] is not None:
-        facts.append(f"clock {thermal['clock_mhz_min']:.0f} to {thermal['clock_mhz_max']:.0f} MHz")
+        low, high = f"{thermal['clock_mhz_min']:.0f}", f"{thermal['clock_mhz_max']:.0f}"
+        facts.append(f"clock {high} MHz" if low == high else f"clock {low} to {high} MHz")
     if thermal["throttled"] is not None:
         facts.append("throttled" if thermal["throttled"] else "not throttled")
     if facts:

@@ -117,11 +117,10 @@ def _tiles(result: Result) -> str:
     bound = result["memory_bound"] is not False
     tiles: list[tuple[str, str, str]] = []
     if step:
-        low, high = step["ci95"]["p99"]
         timed = "latency" if result["paced_streams"] else "step"
         tiles += [
             (f"median {timed}", f"{number(step['p50'])} ms", f"p95 {number(step['p95'])} ms"),
-            (f"p99 {timed}", f"{number(step['p99'])} ms", f"95 % bounds {number(low)} to {number(high)}"),
+            _slow_tile(step, timed),
             (
                 "late steps",
                 f"{result['deadline_miss_rate']:.2%}",
@@ -157,6 +156,13 @@ def _tiles(result: Result) -> str:
         for name, value, detail in tiles
     )
     return f'<section class="tiles">{cells}</section>'
+
+
+def _slow_tile(step: Mapping[str, Any], timed: str) -> tuple[str, str, str]:
+    if "p99" not in markdown.quantile_names(step["count"]):
+        return f"longest {timed}", f"{number(step['max'])} ms", f"of {step['count']}; too few for a p99"
+    low, high = step["ci95"]["p99"]
+    return f"p99 {timed}", f"{number(step['p99'])} ms", f"95% bounds {number(low)} to {number(high)}"
 
 
 def _charts(result: Result) -> str:
@@ -207,7 +213,7 @@ def _tables(result: Result) -> str:
     step, paced = result["step_ms"], result["paced_streams"]
     parts = []
     if step:
-        names = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
+        names = ["mean", *markdown.quantile_names(step["count"])]
         head = "".join(f"<th>{name}</th>" for name in names)
         whole = [("latency", step), ("round", paced["round_ms"])] if paced else [("whole step", step)]
         lines = [*whole, *stages.items()]
@@ -246,7 +252,7 @@ def _tables(result: Result) -> str:
         "Energy": _energy(result),
         "Harness": _harness(result),
         "Software": ", ".join(f"{name} {value}" for name, value in software.items() if value),
-        "Source": result["git_revision"],
+        "Source": _source(result["git_revision"]),
         "Measured": result["created"],
     }
     parts += [_facts("Machine", facts), _facts("Run", run)]
@@ -267,6 +273,12 @@ def _facts(title: str, facts: Mapping[str, str | None]) -> str:
         f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items() if value
     )
     return f'<div class="card"><h2>{title}</h2><table class="facts">{rows}</table></div>'
+
+
+def _source(revision: str | None) -> str | None:
+    """As short as git shows it: `40f1739778dc`, `40f1739778dc+changes`."""
+    commit, plus, changes = (revision or "").partition("+")
+    return f"{commit[:12]}{plus}{changes}" or None
 
 
 def _busy(result: Result) -> str:

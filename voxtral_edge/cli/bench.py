@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--html", metavar="FILE", help="write one self-contained page with charts")
     add("--markdown", action="store_true", help="print one row of a Markdown table")
     commands = parser.add_subparsers(
-        dest="action", metavar="compare", help="compare files made with --json; `compare --help` for more"
+        dest="action", metavar="[compare]", help="compare files made with --json; `compare --help` for more"
     )
     compare = commands.add_parser("compare", description="Compares results; the first one is the base.")
     compare.add_argument("files", nargs="+", metavar="FILE.json", help="two or more results")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from voxtral_edge.cli.model_options import filled
 from voxtral_edge.engine import load
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.files import size_text
@@ -21,17 +22,32 @@ from voxtral_edge.packed_cache import CacheFile, cache_choice, cache_files, unfi
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of `voxtral-edge cache`."""
-    parser.add_argument(
-        "--cache-packed-dir",
-        metavar="DIR",
-        help="look in this folder (default: $XDG_CACHE_HOME/voxtral-edge, ~/.cache/voxtral-edge)",
+    _add_folder(parser, None)
+    actions = parser.add_subparsers(dest="action", metavar="[add|remove]")
+    add = actions.add_parser(
+        "add",
+        help="make the files of models",
+        description="Makes the files of packages or bundled models.",
     )
-    actions = parser.add_subparsers(dest="action", metavar="add|remove")
-    add = actions.add_parser("add", description="Makes the files of packages or bundled models.")
     add.add_argument("models", nargs="+", metavar="DIR|NAME", help="package folder or bundled model")
-    remove = actions.add_parser("remove", description="Removes files of permuted weights.")
+    remove = actions.add_parser(
+        "remove", help="remove files", description="Removes files of permuted weights."
+    )
     remove.add_argument("models", nargs="*", metavar="NAME", help="model as the list names it")
     remove.add_argument("--all", action="store_true", help="everything, also what killed writers left")
+    for action in (add, remove):
+        _add_folder(action, argparse.SUPPRESS)
+
+
+def _add_folder(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Before and behind the action; SUPPRESS, so that the second default does not undo the first one's value."""
+    parser.add_argument(
+        "--cache-packed-dir",
+        type=filled,
+        default=default,
+        metavar="DIR",
+        help="use this folder (default: $XDG_CACHE_HOME/voxtral-edge, ~/.cache/voxtral-edge)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,7 +77,7 @@ def made(model: str | Path, folder: Path | bool) -> str:
     DeviceError if it cannot be written; otherwise as `load`."""
     report = load(model, cache_packed=folder).info()["packed_cache"]
     if report["state"] == "failed":
-        raise DeviceError(report["note"])
+        raise DeviceError(report["note"].removesuffix("; loaded without a cache"))
     path = Path(report["path"])
     verb = "made" if report["state"] == "written" else "was there and fits"
     return f"{path}: {verb}, {size_text(path.stat().st_size)}"

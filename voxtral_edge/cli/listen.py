@@ -86,8 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_argument_group("what is shown")
     shown.add_argument(
         "--format",
-        choices=("text", "jsonl"),
-        default="text",
+        choices=("txt", "jsonl"),
+        default="txt",
         help="captions, or every event as a line of JSON (%(default)s)",
     )
     shown.add_argument("--plain", action="store_true", help="one caption per line, also on a terminal")

@@ -9,9 +9,12 @@ import argparse
 import importlib
 import io
 import os
+import shutil
 import sys
+import textwrap
 import traceback
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import NoReturn
 
 from voxtral_edge.errors import UsageError, VoxtralEdgeError
 
@@ -48,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (default: the process's own) and returns the exit code."""
     _open_missing_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in options  # anywhere, also behind `cache add`, whose parser does not know it
+    arguments = [word for word in options if word != "--debug"] + arguments[len(options) :]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ?, not an error
@@ -78,15 +83,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """The parser; of the subcommands only the one that `arguments` names is imported."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="full traceback on errors"
     )
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="voxtral-edge",
         description="Live speech to text on the CPU of small devices.",
         epilog="`voxtral-edge COMMAND --help` lists a command's options.",
-        formatter_class=_help_layout,
+        formatter_class=_HelpLayout,
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"voxtral-edge {_version()}")
@@ -99,7 +104,7 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
                 name,
                 help=summary,
                 description=(module.__doc__ or summary).strip(),
-                formatter_class=_help_layout,
+                formatter_class=_HelpLayout,
                 parents=[common],
             )
             module.add_arguments(command)
@@ -108,9 +113,32 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _help_layout(prog: str) -> argparse.HelpFormatter:
-    """Descriptions keep their line breaks; options stand in a column wide enough for their names."""
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=110)
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all other errors; argparse's own puts thirty lines of options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"voxtral-edge: error: {message}; see `{self.prog} --help`\n")
+
+
+class _HelpLayout(argparse.HelpFormatter):
+    """As wide as the terminal, 110 columns at most. Paragraphs are filled; one with indented lines, as examples have
+    them, keeps its lines. Subcommands stand in the column of options, where their help fits beside them."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=min(110, shutil.get_terminal_size().columns - 2))
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(
+            paragraph
+            if "\n " in f"\n{paragraph}"
+            else textwrap.fill(
+                " ".join(paragraph.split()), width, initial_indent=indent, subsequent_indent=indent
+            )
+            for paragraph in text.split("\n\n")
+        )
+
+    def _iter_indented_subactions(self, action: argparse.Action) -> Generator[argparse.Action, None, None]:
+        yield from getattr(action, "_get_subactions", tuple)()
 
 
 def _report(error: Exception, debug: bool) -> int:
@@ -121,7 +149,8 @@ def _report(error: Exception, debug: bool) -> int:
     elif isinstance(error, MemoryError):
         message = "not enough memory; use a smaller precision, a shorter input or fewer streams"
     elif isinstance(error, OSError):
-        message = f"{error.filename}: {error.strerror}" if error.filename else (error.strerror or str(error))
+        where = error.filename or "standard output"  # what else is written has its own message
+        message = f"{where}: {error.strerror}" if error.strerror else str(error)
     else:
         message = f"internal error ({type(error).__name__}: {error}); report what --debug prints"
     print(f"voxtral-edge: error: {' '.join(message.split())}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any, TextIO
 
 from voxtral_edge import formats
 from voxtral_edge.errors import DeviceError, UsageError
-from voxtral_edge.events import Event, TextEvent, event_to_dict
+from voxtral_edge.events import Event, TextEvent, event_to_dict, json_line
 from voxtral_edge.files import write_whole
 from voxtral_edge.results import MAX_LINE_CHARACTERS, Transcript
 
@@ -123,14 +122,8 @@ class Sink:
     def event(self, event: Event) -> None:
         """Prints or keeps one event."""
         if self._format == "jsonl":
-            values = {
-                # Milliseconds and four digits of probability, as in the other formats; not 0.5650000000000001.
-                key: round(value, 4) if isinstance(value, float) else value
-                for key, value in event_to_dict(event).items()
-            }
-            if self._several:
-                values = {"file": self._job.name, **values}
-            line = json.dumps(values, ensure_ascii=False) + "\n"
+            about = {"file": self._job.name} if self._several else {}
+            line = json_line({**about, **event_to_dict(event)}) + "\n"
             if self._live:
                 self._print(line)
             else:

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import ssl
 import sys
 from typing import TypeVar
@@ -31,6 +32,7 @@ Number = TypeVar("Number", int, float)
 
 _DEFAULT_SESSIONS = 4
 _MOST_SESSIONS = 1024
+_LANGUAGE_TAG = re.compile("[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _CLIENTS_FAULT = ("Invalid ", "Unsupported upgrade", "ASGI callable returned without completing handshake")
 
 
@@ -41,17 +43,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_limits(parser)
     model_options.add_step(parser)
     parser.add_argument(
-        "--alias", action="append", default=[], metavar="NAME", help="another name of the model"
+        "--alias",
+        action="append",
+        default=[],
+        type=model_options.filled,
+        metavar="NAME",
+        help="another name of the model; may be given several times",
     )
     parser.add_argument(
         "--language",
         action="append",
         default=[],
+        type=_language,
         metavar="CODE",
-        help="language that Wyoming advertises (default: the model's)",
+        help="language that Wyoming advertises, e.g. en or pt-BR; may be given several times (default: the model's)",
     )
     parser.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(%(default)s)"
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="least important messages that are written to stderr (%(default)s)",
     )
 
 
@@ -86,19 +97,35 @@ def _add_listeners(parser: argparse.ArgumentParser) -> None:
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits")
     group.add_argument(
-        "--sessions", type=int, default=_DEFAULT_SESSIONS, metavar="N", help="streams at once (%(default)s)"
+        "--sessions",
+        type=int,
+        default=_DEFAULT_SESSIONS,
+        metavar="N",
+        help="streams at once, if memory holds them (%(default)s)",
     )
     group.add_argument(
-        "--upload-mib", type=int, default=100, metavar="N", help="largest upload (%(default)s)"
+        "--upload-mib", type=int, default=100, metavar="N", help="largest upload, MiB (%(default)s)"
     )
     group.add_argument(
-        "--frame-kib", type=int, default=64, metavar="N", help="audio per message (%(default)s)"
+        "--frame-kib",
+        type=int,
+        default=64,
+        metavar="N",
+        help="decoded audio in a message, KiB at most (%(default)s)",
     )
     group.add_argument(
-        "--idle-s", type=float, default=60.0, metavar="S", help="silence of a client (%(default)s)"
+        "--idle-s",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds without a message that end a session (%(default)g)",
     )
     group.add_argument(
-        "--session-s", type=float, default=86400.0, metavar="S", help="length of a session (%(default)s)"
+        "--session-s",
+        type=float,
+        default=86400.0,
+        metavar="S",
+        help="longest session, seconds (%(default)g, a day)",
     )
 
 
@@ -169,6 +196,12 @@ def _sessions_that_fit(engine: Engine, wanted: int) -> int:
             free_bytes // 1_000_000,
         )
     return min(wanted, fit)
+
+
+def _language(text: str) -> str:
+    if not _LANGUAGE_TAG.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no language tag; write e.g. en or pt-BR")
+    return text
 
 
 def _address(text: str) -> tuple[str, int]:

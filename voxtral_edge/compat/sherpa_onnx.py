@@ -15,6 +15,7 @@ by "/" or line ends with an optional ` :score`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,14 @@ from voxtral_edge.engine import DEFAULT_DELAY_MS, Engine, load
 
 @dataclass(frozen=True, slots=True)
 class OnlineRecognizerResult:
-    """The open utterance: its text, its words as tokens, their start times and probabilities."""
+    """The open utterance.
+
+    text        what it says; `tokens`, its words
+    start_time  when it began, in seconds of the stream: where `reset` was called
+    timestamps  when each word began, in seconds since `start_time`
+    ys_probs    natural logarithms of the words' probabilities
+    segment     how many utterances were before it
+    """
 
     text: str
     tokens: list[str] = field(default_factory=list)
@@ -43,6 +51,11 @@ class OnlineStream:
     def __init__(self, utterances: Utterances) -> None:
         self._utterances = utterances
         self._segment = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"<voxtral_edge.compat.sherpa_onnx.OnlineStream, segment {self._segment}, {self._utterances!r}>"
+        )
 
     def accept_waveform(self, sample_rate: int, waveform: Any) -> None:
         """Queues mono samples in [-1, 1] at any rate from 8 to 192 kHz, always the same."""
@@ -110,14 +123,14 @@ class OnlineRecognizer:
 
     def get_result_all(self, stream: OnlineStream) -> OnlineRecognizerResult:
         """The open utterance with words and times."""
-        words = stream._utterances.words
+        words, start_s = stream._utterances.words, stream._utterances.start_s
         return OnlineRecognizerResult(
             self.get_result(stream),
             [word.text for word in words],
-            [word.start for word in words],
-            [word.probability for word in words],
+            [round(word.start - start_s, 3) for word in words],
+            [math.log(max(word.probability, 1e-10)) for word in words],
             stream._segment,
-            words[0].start if words else 0.0,
+            start_s,
         )
 
     def is_endpoint(self, stream: OnlineStream) -> bool:

@@ -16,6 +16,7 @@ from voxtral_edge.endpoint import DEFAULT_RULES, Endpointer, EndpointRule
 from voxtral_edge.engine import Engine, delay_tokens
 from voxtral_edge.errors import UsageError
 from voxtral_edge.events import TextEvent, WordEvent, event_from_dict
+from voxtral_edge.results import shortened
 
 TOKEN_SAMPLES = 1280
 _MOST_SAMPLES = 8 * TOKEN_SAMPLES
@@ -47,11 +48,21 @@ class Utterances:
         self.finished = False
         self.next()
 
+    def __repr__(self) -> str:
+        state = "finished" if self.finished else "utterance over" if self.over else "open"
+        return f"<{state}, {self._waiting / SAMPLE_RATE_HZ:.2f} s wait, text {shortened(self.text)!r}>"
+
     def next(self) -> None:
         """Begins a new utterance; the model keeps what it knows of the conversation."""
         self.text = ""
         self.words: list[WordEvent] = []
         self.over = False
+        self._begun_s = self._endpointer.meter.heard_s
+
+    @property
+    def start_s(self) -> float:
+        """When the open utterance began: at `next`, or with a first word that had begun before."""
+        return min(self._begun_s, self.words[0].start) if self.words else self._begun_s
 
     def accept(self, rate_hz: int, samples: Any) -> None:
         """Queues mono samples: float32 in [-1, 1] or int16. The rate must stay the same."""

@@ -40,6 +40,9 @@ class Model:
     def __init__(self, model_path: PathLike = "tiny-en", threads: int | None = None) -> None:
         self.engine: Engine = load(model_path, threads=threads)
 
+    def __repr__(self) -> str:
+        return f"<voxtral_edge.compat.vosk.Model with {self.engine!r}>"
+
 
 class KaldiRecognizer:
     """One stream of 16-bit mono samples. `grammar`: a JSON list of phrases."""
@@ -53,6 +56,9 @@ class KaldiRecognizer:
         self._with_words = False
         self._with_partial_words = False
         self.SetGrammar(grammar or "[]")
+
+    def __repr__(self) -> str:
+        return f"<voxtral_edge.compat.vosk.KaldiRecognizer at {self._rate_hz} Hz, {self._utterances!r}>"
 
     def SetWords(self, enable_words: bool) -> None:
         """Whether results list their words."""
@@ -84,6 +90,8 @@ class KaldiRecognizer:
         """Decodes 16-bit little-endian mono samples; True if an utterance is over: ask for `Result`."""
         if len(data) % 2:
             raise UsageError(f"{len(data)} bytes are no whole number of 16-bit samples")
+        if self._utterances.finished:
+            self.Reset()
         self._utterances.accept(self._rate_hz, np.frombuffer(data, dtype="<i2").astype(np.int16))
         while self._utterances.ready and not self._utterances.over:
             decode([self._utterances])
@@ -106,7 +114,8 @@ class KaldiRecognizer:
         return json.dumps(document, ensure_ascii=False, indent=2)
 
     def FinalResult(self) -> str:
-        """Decodes what is left and returns the last utterance as JSON. `Reset` starts over."""
+        """Decodes what is left and returns the last utterance as JSON. More samples begin a new
+        recording, as in vosk, whose times count from 0."""
         self._utterances.end_input()
         while self._utterances.ready:
             decode([self._utterances])

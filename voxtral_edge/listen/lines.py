@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import cast
 
-from voxtral_edge.events import Event, event_to_dict
+from voxtral_edge.events import event_to_dict, json_line
 from voxtral_edge.listen.listener import ListenStep
 from voxtral_edge.listen.live_events import CaptionEvent, GapEvent
 from voxtral_edge.listen.monitor import glyphs
@@ -57,7 +55,7 @@ class Lines:
         """Prints what a step brought."""
         for event in step.events:
             if self._json:
-                print(json.dumps(event_to_dict(cast(Event, event)), ensure_ascii=False), flush=True)
+                print(json_line(event_to_dict(event)), flush=True)
             elif isinstance(event, CaptionEvent):
                 print(f"{event.speaker}: {event.text}" if event.speaker else event.text, flush=True)
             elif isinstance(event, GapEvent):

@@ -97,6 +97,10 @@ class Listener:
         self._begun = False
         self._step_ms = 0.0
 
+    def __repr__(self) -> str:
+        state = "has been run" if self._begun else "not begun"
+        return f"<voxtral_edge.listen.Listener to {self.name!r}, {state}: {self._stream!r}>"
+
     def __iter__(self) -> Iterator[ListenEvent]:
         for step in self.steps():
             yield from step.events

@@ -41,7 +41,7 @@ def listen_event_from_dict(values: Mapping[str, Any]) -> ListenEvent:
     try:
         if values.get("type") == CaptionEvent.type:
             words = tuple(Word(**word) for word in values["words"])
-            return CaptionEvent(values["text"], values["start"], values["end"], words, values["speaker"])
+            return CaptionEvent(values["text"], values["start"], values["end"], words, values.get("speaker"))
         if values.get("type") == GapEvent.type:
             return GapEvent(values["start"], values["end"])
     except (KeyError, TypeError) as error:

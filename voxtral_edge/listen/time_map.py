@@ -53,9 +53,14 @@ class TimeMap:
 def with_times(event: Any, start: Callable[[float], float], end: Callable[[float], float]) -> Any:
     """The event with `start` and `end` applied to its times, as far as it has any."""
     if isinstance(event, SegmentEvent):
-        return replace(event, time=end(event.time))
+        return replace(event, time=_milliseconds(end(event.time)))
     if hasattr(event, "start") and hasattr(event, "end"):
         # What a gap cuts in two keeps both ends.
-        end_s = end(event.end)
-        return replace(event, start=min(start(event.start), end_s), end=end_s)
+        end_s = _milliseconds(end(event.end))
+        return replace(event, start=min(_milliseconds(start(event.start)), end_s), end=end_s)
     return event
+
+
+def _milliseconds(seconds: float) -> float:
+    """As the stream's own times: 3.32, not 3.3200000000000003."""
+    return round(seconds, 3)

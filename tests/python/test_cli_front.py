@@ -1,0 +1,100 @@
+"""What subcommands have in common: help in any terminal, wrong usage in one line, no empty values, short numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from front_door import run_cli, sample
+
+from voxtral_edge.cli.main import COMMANDS
+
+HELPS = [[], *([name] for name in COMMANDS), ["cache", "add"], ["cache", "remove"], ["bench", "compare"]]
+
+
+@pytest.mark.parametrize("command", HELPS, ids=" ".join)
+def test_help_fits_the_terminal(command: list[str]) -> None:
+    for columns in (40, 80, 200):
+        code, out, err = run_cli(*command, "--help", env={"COLUMNS": str(columns)})
+        assert (code, err) == (0, "")
+        # Examples and choices are not broken.
+        prose = [line for line in out.splitlines() if not re.search(r"voxtral-edge |[{|\[:]", line)]
+        assert max(map(len, prose)) <= max(min(columns, 112), 48), columns
+
+
+def test_help_has_subcommands_in_one_column() -> None:
+    out = run_cli("--help", env={"COLUMNS": "100"})[1]
+    lines = [line for line in out.splitlines() if re.match(rf"  ({'|'.join(COMMANDS)})\b", line)]
+    assert len(lines) == len(COMMANDS) and all(line[14] != " " and line[13] == " " for line in lines)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["transcrib"],
+        ["transcribe", "--threads", "many"],
+        ["listen", "--format", "srt"],
+        ["cache", "drop"],
+        ["cache", "add"],
+        ["transcribe", "x.wav", "--cache-packed-dir", ""],
+        ["transcribe", "x.wav", "--known-speakers", ""],
+        ["transcribe", "x.wav", "--rttm", " "],
+        ["transcribe", "x.wav", "--speakers", ""],
+        ["transcribe", "x.wav", "--hotwords", " , "],
+        ["listen", "--hotwords", ""],
+        ["serve", "--alias", ""],
+        ["serve", "--language", ""],
+        ["serve", "--language", "english please"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_line(arguments: list[str]) -> None:
+    code, out, err = run_cli(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("voxtral-edge: error: ") and err.count("\n") == 1
+
+
+def test_debug_is_understood_anywhere(tmp_path) -> None:
+    for arguments in (["--debug", "verify", "no-such"], ["cache", "add", "no-such", "--debug"]):
+        code, _, err = run_cli(*arguments)
+        assert code == 2 and "Traceback" in err and err.endswith("voxtral-edge export\n")
+    code, _, err = run_cli("transcribe", "--", "--debug")  # a file of that name
+    assert code == 1 and err.startswith("voxtral-edge: error: --debug: cannot be opened")
+
+
+def test_the_cache_folder_before_and_behind_the_action(tmp_path) -> None:
+    before, behind = tmp_path / "before", tmp_path / "behind"
+    assert run_cli("cache", "--cache-packed-dir", before, "add", "tiny-en")[0] == 0
+    assert run_cli("cache", "add", "tiny-en", "--cache-packed-dir", behind)[0] == 0
+    assert len(list(before.iterdir())) == len(list(behind.iterdir())) == 1
+
+
+def numbers(value: object) -> list[float]:
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in numbers(item)]
+    if isinstance(value, list):
+        return [number for item in value for number in numbers(item)]
+    return [value] if isinstance(value, float) else []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["transcribe", sample("serial-numbers.flac"), "--format", "jsonl"],
+        ["listen", "--input", sample("serial-numbers.flac"), "--no-paced", "--format", "jsonl"],
+    ],
+    ids=["transcribe", "listen"],
+)
+def test_json_lines_have_short_numbers(arguments: list[object]) -> None:
+    code, out, _ = run_cli(*arguments)
+    events = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and len(numbers(events)) > 60
+    assert all(number == round(number, 4) for number in numbers(events))
+    assert '"speaker"' not in out
+
+
+def test_a_pipe_without_audio_is_noticed() -> None:
+    code, out, err = run_cli("transcribe", "-", data=b"")
+    assert (code, out) == (0, "\n")
+    assert "standard input brought no audio" in err and err.count("\n") == 1
