@@ -326,9 +326,9 @@ TEST("the delay changes the decoder and only the decoder") {
   CHECK(one.logits != thirty.logits);
 }
 
-TEST("unknown kernels are a device error") {
+TEST("unknown kernels are wrong usage") {
   const TinyModel model = check::make_model();
-  CHECK_THROWS_CODE(check::with_engine(model, 1, "bogus"), ErrorCode::device);
+  CHECK_THROWS_CODE(check::with_engine(model, 1, "bogus"), ErrorCode::usage);
 }
 
 }  // namespace voxtral_edge
