@@ -118,7 +118,9 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """What completion offers: the interface and its modules, not what this file imports."""
+    modules = (name for name, value in globals().items() if getattr(value, "__package__", None) == __name__)
+    return sorted({*__all__, *modules})
 
 
 def _version() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -174,6 +174,11 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<voxtral_edge.Engine {self.name!r} ({self.engine}) from {self.directory}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an Engine cannot be pickled or copied; threads share it, and each process calls voxtral_edge.load"
+        )
 
     @property
     def name(self) -> str:

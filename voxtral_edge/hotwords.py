@@ -87,6 +87,8 @@ def parse_hotwords(value: Any) -> list[Hotword]:
     if value is None:
         return []
     if isinstance(value, str):
+        if "," not in value and _looks_like_a_file(value):
+            raise UsageError(f"hotwords {_shown(value)} looks like a file's name; pass pathlib.Path({_shown(value)})")
         items: Iterable[Any] = [_suffixed(part) for part in value.split(",") if part.strip()]
     elif isinstance(value, os.PathLike):
         items = _lines(Path(value))
@@ -117,9 +119,14 @@ def read_hotwords_option(text: str) -> list[Hotword]:
         return parse_hotwords(path)
     if not text.replace(",", "").strip():
         raise UsageError(f"--hotwords {text!r} names nothing; name a file, or phrases separated by commas")
-    if "," not in text and (os.sep in text or text.endswith((".txt", ".lst"))):
+    if "," not in text and _looks_like_a_file(text):
         raise UsageError(f"--hotwords {text}: no such file; name a file, or phrases separated by commas")
     return parse_hotwords(text)
+
+
+def _looks_like_a_file(text: str) -> bool:
+    """"names.txt", "./names", "~/names" and "/tmp/names" are meant as files, "TCP/IP" is a phrase."""
+    return text.endswith((".txt", ".lst")) or text.startswith((os.sep, f".{os.sep}", f"..{os.sep}", "~"))
 
 
 def spellings(phrase: str) -> list[tuple[str, bool]]:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from voxtral_edge.audio import SAMPLE_RATE_HZ, as_pcm
 from voxtral_edge.errors import UsageError
@@ -56,6 +56,9 @@ class Stream:
             )
         finally:
             self._turn.release()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Stream cannot be pickled or copied; make another one with engine.stream()")
 
     def __enter__(self) -> Stream:
         return self

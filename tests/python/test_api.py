@@ -3,6 +3,8 @@ errors."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import subprocess
 import sys
@@ -50,6 +52,21 @@ def test_objects_say_what_they_are() -> None:
     assert repr(engine.hotwords({"a": 2, "b": 1.5})) == "<voxtral_edge.Hotwords, 2 in all: a :2, b :1.5>"
     assert repr(engine.listen(iter([]))).startswith("<voxtral_edge.listen.Listener to ")
     assert "tiny-en" in repr(ve.Transcriber("tiny-en"))
+
+
+def test_engines_and_streams_say_that_they_cannot_be_pickled() -> None:
+    for thing in (tiny_engine(), tiny_engine().stream()):
+        for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match=r"cannot be pickled or copied; .*engine|voxtral_edge.load"):
+                attempt(thing)
+    transcript = tiny_engine().transcribe(sample("pin.ogg"))
+    assert pickle.loads(pickle.dumps(transcript)) == copy.deepcopy(transcript) == transcript
+
+
+def test_completion_offers_the_interface_only() -> None:
+    offered = set(dir(ve))
+    assert offered >= set(ve.__all__) | {"audio", "errors"}
+    assert not offered & {"Any", "TYPE_CHECKING", "annotations", "extend_path", "importlib"}
 
 
 def test_times_are_whole_milliseconds() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pty
 import select
 import signal
 import subprocess
@@ -177,3 +178,23 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     err = process.stderr.read()
     assert process.wait(timeout=60) == 0
     assert err == b""
+
+
+def test_ctrl_c_leaves_no_trace_on_a_narrow_terminal() -> None:
+    """The status line fills all 60 columns: an echoed ^C would wrap, and lines would be drawn in the wrong place."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ.update(TERM="xterm-256color", COLUMNS="60", LINES="20")
+        words = ["listen", "--input", str(sample("serial-numbers.flac"))]
+        os.execv(sys.executable, [sys.executable, "-m", "voxtral_edge", *words])
+    shown = b""
+    while b"zero three" not in shown:  # "zero" alone is in what the demo model says of itself
+        shown += os.read(terminal, 4096)
+    assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+    os.write(terminal, b"\x03")
+    while b"heard 0:" not in shown:
+        shown += os.read(terminal, 4096)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    assert termios.tcgetattr(terminal)[3] & termios.ECHO
+    os.close(terminal)
+    assert b"^C" not in shown and b"Traceback" not in shown

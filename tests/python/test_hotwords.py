@@ -170,3 +170,13 @@ def test_command_line(tmp_path: Path) -> None:
     assert code == 0 and "nine" in out
     code, out, err = run_cli("transcribe", sample("phone-number.flac"), "--hotwords", "nine :99")
     assert code == 2 and not out and "at most 20" in err
+
+
+def test_a_file_name_is_not_taken_as_a_phrase() -> None:
+    for name in ("names.txt", "/tmp/names", "./names", "~/names"):
+        with pytest.raises(ve.UsageError, match=r"looks like a file's name; pass pathlib.Path"):
+            parse_hotwords(name)
+        with pytest.raises(ve.UsageError, match="no such file"):
+            read_hotwords_option(name)
+    assert [hotword.phrase for hotword in parse_hotwords("TCP/IP")] == ["TCP/IP"]
+    assert [hotword.phrase for hotword in read_hotwords_option("AC/DC")] == ["AC/DC"]

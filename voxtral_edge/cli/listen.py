@@ -21,7 +21,7 @@ from voxtral_edge.cli.interrupt import Interruptible
 from voxtral_edge.cli.main import EXIT_DONE
 from voxtral_edge.endpoint import DEFAULT_RULES, EndpointRule
 from voxtral_edge.engine import delay_tokens
-from voxtral_edge.errors import UsageError
+from voxtral_edge.errors import UsageError, VoxtralEdgeError
 from voxtral_edge.hotwords import read_hotwords_option
 from voxtral_edge.listen.capture import POLICIES, Backlog
 from voxtral_edge.listen.lines import Lines, Summary
@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
     display = _display(args, title)
     summary = Summary()
     with Interruptible(on_first=listener.stop) as interruptible:
-        told = False
+        told = failed = False
         try:
             for step in listener.steps():
                 summary.take(step)
@@ -157,8 +157,11 @@ def run(args: argparse.Namespace) -> int:
                 if interruptible.interrupted and not told:
                     told = True
                     display.ending()
-        finally:
-            display.close(summary.text())
+        except VoxtralEdgeError:
+            failed = True
+            raise
+        finally:  # where nothing came, the error says why
+            display.close("" if failed and not summary.heard else summary.text())
     # A microphone is meant to be ended by a signal, a recording is not.
     return EXIT_DONE if args.input in (None, "-") else interruptible.exit_code
 

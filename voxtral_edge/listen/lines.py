@@ -27,10 +27,15 @@ class Summary:
         self._tokens += step.status.tokens
         self._busy_ms += step.status.tokens * step.status.step_ms
 
+    @property
+    def heard(self) -> bool:
+        """Whether any audio came."""
+        return self._tokens > 0
+
     def text(self) -> str:
         """One line."""
         status = self._last.status
-        if not self._tokens:
+        if not self.heard:
             return "heard nothing"
         parts = [f"heard {clock(status.heard_s)}", f"worst lag {self._worst_lag_s:.2f} s"]
         parts.append(f"{self._busy_ms / self._tokens:.1f} ms per 80 ms step")
@@ -71,4 +76,5 @@ class Lines:
         """Prints the summary."""
         if self._monitor:
             print(file=sys.stderr)
-        print(f"voxtral-edge: {summary}", file=sys.stderr, flush=True)
+        if summary:
+            print(f"voxtral-edge: {summary}", file=sys.stderr, flush=True)

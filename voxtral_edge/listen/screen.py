@@ -15,6 +15,7 @@ from typing import TextIO
 
 from voxtral_edge.events import TextEvent
 from voxtral_edge.line_breaks import text_width
+from voxtral_edge.listen.key_echo import KeyEcho
 from voxtral_edge.listen.listener import ListenStep, Status
 from voxtral_edge.listen.live_events import CaptionEvent, GapEvent
 from voxtral_edge.listen.monitor import glyphs
@@ -160,6 +161,7 @@ class Screen:
         self._word_start_s = 0.0  # of the last word
         self._shown_lines = 0
         self._last_frame = 0.0
+        self._echo = KeyEcho(self._out)
         self._out.write("\x1b[?25l\n  " + self._paint(title, BOLD) + "\n\n")
         self._draw()
 
@@ -204,8 +206,10 @@ class Screen:
         return lines
 
     def ending(self) -> None:
-        """Ctrl-C was pressed; the rest is being decoded. A second one ends the process: the cursor is back before."""
+        """Ctrl-C was pressed; the rest is being decoded. A second one ends the process: the cursor and the terminal's
+        ways are back before."""
         self._view.ending = True
+        self._echo.restore()
         self._out.write("\x1b[?25h")
         self._draw()
 
@@ -219,6 +223,7 @@ class Screen:
             self._out.write(line + "\n")
         self._out.write("\x1b[?25h")
         self._out.flush()
+        self._echo.restore()
 
     def _draw(self, finished: list[str] | None = None) -> None:
         self._erase()

@@ -237,5 +237,6 @@ class ProgramSource(ThreadSource):
             assert self._process.stderr is not None
             said = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
             raise DeviceError(
-                f"{self._command[0]} ended with code {code}: {said[-1] if said else 'no message'}"
+                f"{self._command[0]} ended with code {code}: {said[-1] if said else 'no message'}; "
+                "`voxtral-edge listen --list` names the devices there are"
             )
