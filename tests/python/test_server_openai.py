@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import soxr
 from front_door import tiny_engine
 from server_testing import (
     TOKEN,
+    WAIT_S,
     RunningServer,
     chunks,
     connected,
@@ -25,6 +27,7 @@ from server_testing import (
 
 from voxtral_edge.server.openai_dialect import OpenAiConnection
 from voxtral_edge.server.pcm import PcmDecoder
+from voxtral_edge.server.scheduler import Scheduler
 
 openai = pytest.importorskip("openai")
 
@@ -80,12 +83,14 @@ def test_official_client_live(server: RunningServer, at_24_khz: tuple[bytes, str
     kinds = [event.type for event in seen]
     assert kinds[:2] == ["session.created", "session.updated"]
     assert seen[1].session.audio.input.format.rate == 24000
-    assert kinds[-4:] == [
+    others = [kind for kind in kinds[2:] if kind != DELTA]
+    assert others == [
         "input_audio_buffer.committed",
         "conversation.item.added",
         "conversation.item.done",
         COMPLETED,
     ]
+    assert kinds[-1] == COMPLETED
     completed = seen[-1]
     assert completed.transcript == expected
     assert "".join(event.delta for event in seen if event.type == DELTA) == expected
@@ -190,6 +195,50 @@ def test_items_follow_each_other(server: RunningServer, at_24_khz: tuple[bytes, 
     assert first[-1]["item_id"] != second[-1]["item_id"]
     committed = next(m for m in second if m["type"] == "input_audio_buffer.committed")
     assert committed["previous_item_id"] == first[-1]["item_id"]
+
+
+def test_commits_are_told_at_once(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the engine has heard a thing; deltas and transcripts then find their items. Every message is what
+    the client's types say."""
+    gate = threading.Event()
+    original = Scheduler._run_native
+
+    def gated(self: Scheduler, items: list[Any], tokens: int) -> list[Any]:
+        assert gate.wait(WAIT_S)
+        return original(self, items, tokens)
+
+    monkeypatch.setattr(Scheduler, "_run_native", gated)
+    halves = [np.ascontiguousarray(PCM[: len(PCM) // 2]), np.ascontiguousarray(PCM[len(PCM) // 2 :])]
+
+    async def run() -> list[dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with connected(
+            f"{server.ws}/v1/realtime?intent=transcription", additional_headers=headers
+        ) as c:
+            settings = update(format={"type": "audio/pcm", "rate": 16000})
+            await c.send("session.update", session=settings["session"])
+            received = []
+            for half in halves:
+                for message in appended(half[:30000].tobytes()):
+                    await c.send("input_audio_buffer.append", audio=message["audio"])
+                await c.send("input_audio_buffer.commit")
+                received += await c.until("conversation.item.done")
+            gate.set()
+            return received + await c.until(COMPLETED) + await c.until(COMPLETED)
+
+    received = asyncio.run(run())
+    committed = [m for m in received if m["type"] == "input_audio_buffer.committed"]
+    completed = [m for m in received if m["type"] == COMPLETED]
+    assert [m["item_id"] for m in committed] == [m["item_id"] for m in completed]
+    assert [m["previous_item_id"] for m in committed] == [None, committed[0]["item_id"]]
+    for half, item in zip(halves, completed, strict=True):
+        deltas = [m for m in received if m["type"] == DELTA and m["item_id"] == item["item_id"]]
+        assert texts(deltas, DELTA, "delta") == item["transcript"] == expected_text(half[:30000])
+    types = pytest.importorskip("pydantic").TypeAdapter(openai.types.realtime.RealtimeServerEvent)
+    shown = next(m for m in received if m["type"] == "session.updated")["session"]["audio"]["input"]
+    shown["format"]["rate"] = 24000  # others are ours
+    for message in received[1:]:  # the greeting has fields for vLLM's clients
+        assert types.validate_python(message).model_extra == {}, message
 
 
 def test_clear_forgets_audio(server: RunningServer, at_24_khz: tuple[bytes, str]) -> None:
@@ -345,4 +394,26 @@ def test_beta_interface(server: RunningServer, at_24_khz: tuple[bytes, str]) -> 
         query="",
     )
     assert messages[1]["type"] == "transcription_session.updated"
+    shown = messages[1]["session"]
+    assert {name: shown[name] for name in session} == {
+        **session,
+        "input_audio_transcription": {"model": "tiny-en", "language": "en"},
+    }
+    assert [m["type"] for m in messages if "item.created" in m["type"] or "item.added" in m["type"]] == [
+        "conversation.item.created"
+    ]
     assert messages[-1]["transcript"] == expected
+
+
+def test_greeting_of_the_beta(server: RunningServer) -> None:
+    """Its clients name it in a header, and wait for its own greeting."""
+    headers = {"Authorization": f"Bearer {TOKEN}", "OpenAI-Beta": "realtime=v1"}
+
+    async def run() -> dict[str, Any]:
+        address = f"{server.ws}/v1/realtime?intent=transcription"
+        async with connected(address, additional_headers=headers) as client:
+            return await client.receive()
+
+    greeting = asyncio.run(run())
+    assert greeting["type"] == "transcription_session.created"
+    assert greeting["session"]["input_audio_format"] == "pcm16"

@@ -4,10 +4,13 @@
     → input_audio_buffer.append {audio}         24 kHz s16le, or what the session says
     ← conversation.item.input_audio_transcription.delta    while audio comes
     → input_audio_buffer.commit                 ends the item; with turn detection the server does it
-    ← input_audio_buffer.committed, conversation.item.added/.done, ….completed {transcript}
+    ← input_audio_buffer.committed, conversation.item.added/.done       at once
+    ← ….delta, ….completed {transcript}         when the rest has been heard
 
 Deltas come while the audio is still being sent (as of OpenAI's streaming models): the item's id is known
 before its commit. `speech_started` and `speech_stopped` are sent only with turn detection on; see `turns`.
+Clients of the beta (header `OpenAI-Beta: realtime=v1`, or `transcription_session.update`) get its names and its
+flat session object.
 """
 
 from __future__ import annotations
@@ -15,12 +18,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import deque
 from typing import Any
 
 from voxtral_edge.engine import TOKEN_MS
 from voxtral_edge.server.connection import Connection, DialectError, decode_audio
 from voxtral_edge.server.hub import Hub
-from voxtral_edge.server.openai_settings import Settings, from_beta, updated
+from voxtral_edge.server.openai_settings import Settings, from_beta, in_beta_form, updated
 from voxtral_edge.server.session import Session, Update
 from voxtral_edge.server.socket import JsonSocket
 from voxtral_edge.server.turns import TurnDetector
@@ -31,13 +35,16 @@ _TRANSCRIPTION = "conversation.item.input_audio_transcription"
 class OpenAiConnection(Connection):
     """See the module."""
 
-    def __init__(self, socket: JsonSocket, hub: Hub, session: Session) -> None:
+    def __init__(self, socket: JsonSocket, hub: Hub, session: Session, beta: bool = False) -> None:
         super().__init__(socket, hub, session)
         self.frame_bytes = hub.limits.frame_bytes
+        self._beta = beta
         self._settings = Settings(model=hub.engine.name)
         self._default_delay = session.delay_ms // TOKEN_MS
         self._turns: TurnDetector | None = None
-        self._item: str | None = None  # the item that deltas go to
+        self._item: str | None = None  # of the audio since the last commit
+        self._committed: deque[str] = deque()  # before it, and not transcribed; deltas go to the first
+        self._unannounced: deque[str] = deque()  # of these, the ones whose commit was not told
         self._last_item: str | None = None
         self._text = ""
         self._updating = asyncio.Lock()
@@ -57,13 +64,18 @@ class OpenAiConnection(Connection):
             self._open_audio = True
             await self.session.send_audio(data)
         elif kind == "input_audio_buffer.commit":
-            if not self.end_utterance():
-                raise DialectError("input_audio_buffer_commit_empty", "the input audio buffer is empty")
+            async with self._updating:
+                if not self._open_audio:
+                    raise DialectError("input_audio_buffer_commit_empty", "the input audio buffer is empty")
+                self.end_utterance()
+                await self._announce()
         elif kind == "input_audio_buffer.clear":
             async with self._updating:
                 self.session.drop_utterance()
                 if not self._commits:  # otherwise what is known belongs to the committed item
                     self._forget_utterance()
+                elif self._turns is None:
+                    self._item = None
                 self._open_audio = False
                 await self._send("input_audio_buffer.cleared")
         else:
@@ -73,6 +85,8 @@ class OpenAiConnection(Connection):
         if self._open_audio:
             self._open_audio = False
             self._commits += 1
+            if self._turns is None:
+                self._close_item()
             self.session.finish()
         return self._commits > 0
 
@@ -89,8 +103,10 @@ class OpenAiConnection(Connection):
             await self._delta(update.text)
             self._text += update.text
         if update.finished:
-            text = self._turns.end() if self._turns is not None else self._text
-            await self._report(text, update.heard_s)
+            if self._turns is None:
+                await self._complete(self._text, update.heard_s)
+            else:
+                await self._end_turn(self._turns.end(), update.heard_s)
             self._forget_utterance()
             self._commits -= 1
             if self.hub.draining.is_set() and not self._commits:
@@ -98,9 +114,8 @@ class OpenAiConnection(Connection):
 
     async def send_created(self) -> None:
         """The greeting: OpenAI's `session`, and the `id` and `created` of vLLM, which shares the address."""
-        await self._send(
-            "session.created", id=self.session.name, created=int(time.time()), session=self._shown()
-        )
+        name = "transcription_session.created" if self._beta else "session.created"
+        await self._send(name, id=self.session.name, created=int(time.time()), session=self._shown())
 
     async def send_error(self, error: DialectError, message: dict[str, Any] | None) -> None:
         internal = error.code == "internal_error"
@@ -112,14 +127,17 @@ class OpenAiConnection(Connection):
             "param": error.param,
             "event_id": event_id if isinstance(event_id, str) else None,
         }
-        if internal and self._item is not None:
-            await self._send(f"{_TRANSCRIPTION}.failed", item_id=self._item, content_index=0, error=body)
+        if internal and (self._committed or self._item):
+            await self._send(
+                f"{_TRANSCRIPTION}.failed", item_id=self._heard_item(), content_index=0, error=body
+            )
         await self._send("error", error=body)
 
     async def _update(self, message: dict[str, Any], beta: bool) -> None:
         session = from_beta(message.get("session")) if beta else message.get("session")
         settings = updated(self._settings, session, self.hub)
         await self._apply(settings)
+        self._beta = beta
         name = "transcription_session.updated" if beta else "session.updated"
         await self._send(name, session=self._shown())
 
@@ -146,53 +164,73 @@ class OpenAiConnection(Connection):
                 await self._delta(news)
             elif news.began:
                 await self._send(
-                    "input_audio_buffer.speech_started", audio_start_ms=news.at_ms, item_id=self._item_id()
+                    "input_audio_buffer.speech_started", audio_start_ms=news.at_ms, item_id=self._open_item()
                 )
             else:
                 await self._send(
-                    "input_audio_buffer.speech_stopped", audio_end_ms=news.at_ms, item_id=self._item_id()
+                    "input_audio_buffer.speech_stopped", audio_end_ms=news.at_ms, item_id=self._open_item()
                 )
-                await self._report(news.text, news.at_ms / 1000)
+                await self._end_turn(news.text, news.at_ms / 1000)
 
     async def _delta(self, text: str) -> None:
-        await self._send(f"{_TRANSCRIPTION}.delta", item_id=self._item_id(), content_index=0, delta=text)
+        await self._send(f"{_TRANSCRIPTION}.delta", item_id=self._heard_item(), content_index=0, delta=text)
 
-    async def _report(self, text: str, until_s: float) -> None:
-        """The events of one complete item."""
-        item_id, previous = self._item_id(), self._last_item
-        item = {
-            "id": item_id,
-            "object": "realtime.item",
-            "type": "message",
-            "status": "completed",
-            "role": "user",
-            "content": [{"type": "input_audio", "transcript": None}],
-        }
+    async def _end_turn(self, text: str, until_s: float) -> None:
+        """The detector, or the end of the audio, has ended the open item, which said `text`."""
+        self._close_item()
+        await self._complete(text, until_s)
+
+    def _close_item(self) -> None:
+        item, self._item = self._open_item(), None
+        self._committed.append(item)
+        self._unannounced.append(item)
+
+    async def _announce(self) -> None:
+        """Tells of the items that were committed."""
+        while self._unannounced:
+            item_id, previous = self._unannounced.popleft(), self._last_item
+            item = {
+                "id": item_id,
+                "object": "realtime.item",
+                "type": "message",
+                "status": "completed",
+                "role": "user",
+                "content": [{"type": "input_audio", "transcript": None}],
+            }
+            self._last_item = item_id
+            await self._send("input_audio_buffer.committed", item_id=item_id, previous_item_id=previous)
+            for name in ("created",) if self._beta else ("added", "done"):
+                await self._send(f"conversation.item.{name}", item=item, previous_item_id=previous)
+
+    async def _complete(self, text: str, until_s: float) -> None:
+        """The transcript of the item that was committed first."""
+        await self._announce()
         seconds, self._reported_s = max(0.0, until_s - self._reported_s), until_s
-        await self._send("input_audio_buffer.committed", item_id=item_id, previous_item_id=previous)
-        await self._send("conversation.item.added", item=item, previous_item_id=previous)
-        await self._send("conversation.item.done", item=item, previous_item_id=previous)
         await self._send(
             f"{_TRANSCRIPTION}.completed",
-            item_id=item_id,
+            item_id=self._committed.popleft(),
             content_index=0,
             transcript=text,
             usage={"type": "duration", "seconds": round(seconds, 3)},
         )
-        self._item, self._last_item = None, item_id
 
     def _forget_utterance(self) -> None:
         self._text, self._reported_s, self._item = "", 0.0, None
         if self._turns is not None:
             self._turns.end()
 
-    def _item_id(self) -> str:
+    def _open_item(self) -> str:
         if self._item is None:
             self._item = "item_" + secrets.token_hex(10)
         return self._item
 
+    def _heard_item(self) -> str:
+        """Which the model is hearing."""
+        return self._committed[0] if self._committed else self._open_item()
+
     def _shown(self) -> dict[str, Any]:
-        return self._settings.shown(self.session.name, self.hub.engine.name)
+        shown = self._settings.shown(self.session.name, self.hub.engine.name)
+        return in_beta_form(shown) if self._beta else shown
 
     async def _send(self, kind: str, **fields: Any) -> None:
         await self.socket.send({"type": kind, "event_id": "event_" + secrets.token_hex(10), **fields})

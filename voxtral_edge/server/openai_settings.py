@@ -19,6 +19,7 @@ _BETA_FORMATS = {
     "g711_ulaw": {"type": "audio/pcmu"},
     "g711_alaw": {"type": "audio/pcma"},
 }
+_NAMES_IN_BETA = {"audio/pcm": "pcm16", "audio/pcmu": "g711_ulaw", "audio/pcma": "g711_alaw"}
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,24 @@ def from_beta(session: Any) -> dict[str, Any]:
         if old in flat:
             source[new] = flat[old]
     return {"type": "transcription", "audio": {"input": source}, "include": flat.get("include")}
+
+
+def in_beta_form(shown: dict[str, Any]) -> dict[str, Any]:
+    """A session that `Settings.shown` made, as the beta interface shows it."""
+    source = shown["audio"]["input"]
+    kind = source["format"]["type"]
+    return {
+        "id": shown["id"],
+        "object": shown["object"],
+        "client_secret": None,  # only where a session is made over REST
+        "expires_at": 0,
+        "modalities": ["audio", "text"],
+        "input_audio_format": _NAMES_IN_BETA[kind],
+        "input_audio_transcription": source["transcription"],
+        "turn_detection": source["turn_detection"],
+        "input_audio_noise_reduction": None,
+        "include": None,
+    }
 
 
 def _with_format(settings: Settings, value: Any) -> Settings:

@@ -41,11 +41,13 @@ async def realtime(websocket: WebSocket) -> None:
     async with session:
         socket = JsonSocket(websocket, hub.limits, hub.limits.frame_bytes)
         query = websocket.query_params
-        openai = OpenAiConnection(socket, hub, session)
+        transcription = query.get("intent") == "transcription"
+        beta = transcription and "realtime=v1" in websocket.headers.get("openai-beta", "")
+        openai = OpenAiConnection(socket, hub, session, beta)
         try:
             await _accept(websocket)
             await openai.send_created()
-            if query.get("intent") == "transcription":
+            if transcription:
                 await openai.run()
                 return
             first = await _first_message(socket, hub)

@@ -71,7 +71,7 @@ class Scheduler:
     def start(self) -> None:
         """Starts the threads: the one that computes, and the one that makes and frees streams. One for all of
         them: glibc gives every thread a heap of its own, and freed memory would stay behind in each (demo model,
-        30,000 short sessions with a thread per stream: 716 MB and growing, instead of 350)."""
+        30,000 short sessions with a thread per stream: 716 MB and growing)."""
         self._thread.start()
         # A daemon: a pass that hangs must not keep the process from ending.
         threading.Thread(target=self._keep_up, name="voxtral-upkeep", daemon=True).start()
