@@ -107,7 +107,7 @@ TEST("options of the engine") {
   };
   CHECK_FAILS(load([](auto& o) { o.threads = 1025; }), VE_ERROR_DEVICE, "1024");
   CHECK_FAILS(load([](auto& o) { o.kv_cache = "f64"; }), VE_ERROR_USAGE, "auto, f32, f16, int8");
-  CHECK_FAILS(load([](auto& o) { o.kernels = "sse"; }), VE_ERROR_DEVICE, "sse");
+  CHECK_FAILS(load([](auto& o) { o.kernels = "sse"; }), VE_ERROR_USAGE, "sse");
   CHECK_FAILS(load([](auto& o) { o.affinity = "first"; }), VE_ERROR_USAGE, "first");
   CHECK_FAILS(load([](auto& o) { o.on_progress = [](void*, std::uint64_t, std::uint64_t) { return 1; }; }),
               VE_ERROR_CANCELLED, "on_progress");

@@ -212,9 +212,10 @@ def test_only_documented_functions_are_exported(installed: Installed) -> None:
     symbols = run(["nm", "-D", "--defined-only", "--without-symbol-versions", str(installed.library)], "nm")
     exported = {fields[2] for line in symbols.splitlines() if (fields := line.split())[1] != "A"}
     assert exported == set(header_functions())
-    major = VERSION.split(".")[0]
+    major, minor, _ = VERSION.split(".")
+    soname = f"libvoxtral_edge.so.0.{minor}" if major == "0" else f"libvoxtral_edge.so.{major}"
     dynamic = run(["readelf", "-d", str(installed.library)], "readelf")
-    assert f"Library soname: [libvoxtral_edge.so.{major}]" in dynamic
+    assert f"Library soname: [{soname}]" in dynamic
     assert installed.library.resolve().name == f"libvoxtral_edge.so.{VERSION}"
 
 
