@@ -34,7 +34,7 @@ def joined(texts: Iterable[str]) -> str:
     """Consecutive pieces of a transcript as one text: with spaces, but not between two that are written without."""
     whole = ""
     for text in filter(None, texts):
-        spaced = whole and not (_is_unspaced(whole[-1]) and _is_unspaced(text[0]))
+        spaced = whole and not (is_unspaced(whole[-1]) and is_unspaced(text[0]))
         whole += " " + text if spaced else text
     return whole
 
@@ -71,13 +71,13 @@ def _may_break(text: str, at: int) -> bool:
         return True
     if before == " ":
         return False  # the break is before the space
-    if not (_is_unspaced(before) or _is_unspaced(after)):
+    if not (is_unspaced(before) or is_unspaced(after)):
         return False
     return after not in _NOT_FIRST and before not in _NOT_LAST and _width_of(after) > 0 and before != "\u200d"
 
 
-def _is_unspaced(character: str) -> bool:
-    """Wide characters other than Hangul, which has spaces."""
+def is_unspaced(character: str) -> bool:
+    """Whether texts run on without spaces at this character: wide ones (Han, kana) other than Hangul."""
     return unicodedata.east_asian_width(character) in "WF" and not (
         "\u1100" <= character <= "\u11ff" or "\uac00" <= character <= "\ud7ff"
     )

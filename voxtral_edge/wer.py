@@ -10,15 +10,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_NOT_A_LETTER = re.compile(r"[^\w' ]+|_")
+from voxtral_edge.line_breaks import is_unspaced
+
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 
 
 def normalize(text: str) -> str:
-    """Lower case, curly apostrophes made straight, everything but letters, digits and inner apostrophes
-    dropped, single spaces. Numbers are not spelled out: references must be written as the model writes."""
+    """Lower case, curly apostrophes made straight, everything but letters, their marks, digits and inner
+    apostrophes dropped, single spaces. Han and kana stand alone, as Chinese and Japanese error rates count them.
+    Numbers are not spelled out: references must be written as the model writes."""
     text = unicodedata.normalize("NFC", text).lower().replace("’", "'").replace("‘", "'")
-    return " ".join(_LONE_APOSTROPHE.sub(" ", _NOT_A_LETTER.sub(" ", text)).split())
+    return " ".join(_LONE_APOSTROPHE.sub(" ", "".join(map(_kept, text))).split())
+
+
+def _kept(character: str) -> str:
+    if character.isalnum():
+        return f" {character} " if is_unspaced(character) else character
+    # Vowel signs of Devanagari and Arabic are marks, not letters.
+    return character if character == "'" or unicodedata.category(character)[0] == "M" else " "
 
 
 def edit_distance(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> int:

@@ -51,6 +51,10 @@ def test_an_alignment_holds_both_and_is_the_cheapest(a: list[str], b: list[str])
         ("I’ve been 'there', don't ask", "i've been there don't ask"),
         ("three_zero—six", "three zero six"),
         ("Ça va? ÉTÉ", "ça va été"),
+        ("नमस्ते, दुनिया। क्या हाल है?", "नमस्ते दुनिया क्या हाल है"),
+        ("مُحَمَّد، كيف؟", "مُحَمَّد كيف"),
+        ("안녕하세요 세계.", "안녕하세요 세계"),
+        ("今天OK，很好。", "今 天 ok 很 好"),
         ("  ", ""),
     ],
 )
@@ -64,6 +68,11 @@ def test_rates_are_summed_over_utterances_not_averaged() -> None:
     count.add("one", "two")
     assert (count.errors, count.words, count.utterances) == (1, 5, 2)
     assert count.rate == pytest.approx(0.2)
+
+
+def test_chinese_and_japanese_are_counted_by_characters() -> None:
+    assert word_error_rate("今天天气很好。", "今天天汽很好") == pytest.approx(1 / 6)
+    assert word_error_rate("नमस्ते दुनिया", "नमस्ते दुनिय") == pytest.approx(1 / 2)
 
 
 def test_empty_reference() -> None:
