@@ -88,7 +88,9 @@ def parse_hotwords(value: Any) -> list[Hotword]:
         return []
     if isinstance(value, str):
         if "," not in value and _looks_like_a_file(value):
-            raise UsageError(f"hotwords {_shown(value)} looks like a file's name; pass pathlib.Path({_shown(value)})")
+            raise UsageError(
+                f"hotwords {_shown(value)} looks like a file's name; pass pathlib.Path({_shown(value)})"
+            )
         items: Iterable[Any] = [_suffixed(part) for part in value.split(",") if part.strip()]
     elif isinstance(value, os.PathLike):
         items = _lines(Path(value))
@@ -125,7 +127,7 @@ def read_hotwords_option(text: str) -> list[Hotword]:
 
 
 def _looks_like_a_file(text: str) -> bool:
-    """"names.txt", "./names", "~/names" and "/tmp/names" are meant as files, "TCP/IP" is a phrase."""
+    """ "names.txt", "./names", "~/names" and "/tmp/names" are meant as files, "TCP/IP" is a phrase."""
     return text.endswith((".txt", ".lst")) or text.startswith((os.sep, f".{os.sep}", f"..{os.sep}", "~"))
 
 

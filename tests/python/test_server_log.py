@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
+from pathlib import Path
 
 import httpx
-from front_door import start_cli
+import pytest
+from front_door import run_cli, start_cli
 
 _UPGRADE = {
     "Connection": "Upgrade",
@@ -13,6 +16,21 @@ _UPGRADE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, False), (0o600, False)])
+def test_secrets_that_everybody_can_read(tmp_path: Path, mode: int, warned: bool) -> None:
+    """A warning with the file's name, and not a word of what is in it."""
+    secret = tmp_path / "token"
+    secret.write_text("0123456789abcdef")
+    secret.chmod(mode)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, _, err = run_cli("serve", "--port", taken.getsockname()[1], "--token-file", secret)
+    assert code == 2 and "Address already in use" in err, err
+    assert ("every user" in err) == warned
+    assert "0123456789abcdef" not in err
 
 
 def test_strangers_cannot_fill_the_log() -> None:

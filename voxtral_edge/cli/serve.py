@@ -18,6 +18,7 @@ import logging
 import os
 import re
 import ssl
+import stat
 import sys
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -167,6 +168,7 @@ def run(args: argparse.Namespace) -> int:
         limits=limits,
     )
     _log_to_stderr(args.log_level)
+    _warn_of_readers(args.token_file, args.tls_key)
     bound = bind(options.host, options.port)
     if wyoming is not None:
         bind(*wyoming).close()  # an address in use is found out before a model of gigabytes is loaded
@@ -228,6 +230,15 @@ def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:
             f"private key ({error})"
         ) from error
     return context
+
+
+def _warn_of_readers(*secrets: str | None) -> None:
+    """A warning, not an error: in a container there is often nobody else to read."""
+    for path in secrets:
+        if path is not None and os.stat(path).st_mode & stat.S_IROTH:
+            logging.getLogger("voxtral_edge.server").warning(
+                "%s can be read by every user of this machine; chmod 600 it", path
+            )
 
 
 def _origin(text: str) -> str:
