@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
 
 import pytest
-from front_door import run_cli, sample
+from front_door import run_cli, sample, start_cli
 
+from voxtral_edge.cli.columns import named_lines
 from voxtral_edge.cli.main import COMMANDS
 
 HELPS = [[], *([name] for name in COMMANDS), ["cache", "add"], ["cache", "remove"], ["bench", "compare"]]
@@ -92,6 +96,28 @@ def test_json_lines_have_short_numbers(arguments: list[object]) -> None:
     assert code == 0 and len(numbers(events)) > 60
     assert all(number == round(number, 4) for number in numbers(events))
     assert '"speaker"' not in out
+
+
+def test_names_and_texts_in_a_narrow_terminal() -> None:
+    assert named_lines("Chip", "clock 2596 MHz", 2, 6, None) == ["  Chip  clock 2596 MHz"]
+    assert named_lines("Chip", "clock 2596 MHz", 2, 6, 20) == ["  Chip  clock 2596", "        MHz"]
+    assert named_lines("", "", 0, 4, 20) == [""]
+
+
+def test_doctor_wraps_on_a_terminal_only() -> None:
+    wide = run_cli("doctor", "--megabytes", 8, env={"COLUMNS": "40"})[1]
+    assert max(map(len, wide.splitlines())) > 80
+    controller, terminal = pty.openpty()
+    process = start_cli("doctor", "--megabytes", 8, stdout=terminal, env={"COLUMNS": "72"})
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other side is closed
+        while piece := os.read(controller, 4096):
+            shown += piece
+    assert process.wait(60) == 0
+    os.close(controller)
+    lines = [line for line in shown.decode().splitlines() if "(int" not in line]
+    assert len(lines) > 20 and max(map(len, lines)) <= 72
 
 
 def test_a_pipe_without_audio_is_noticed() -> None:

@@ -158,7 +158,7 @@ def test_file_names_that_are_not_text(tmp_path: Path) -> None:
         (["samples/pin.ogg", "-m", "checkpoints/tiny-en"], 1, "voxtral-edge export"),
         (["samples/pin.ogg", "--threads", "0"], 2, "threads"),
         (["samples/pin.ogg", "--threads", "100000"], 2, "1 to 1024"),
-        (["samples/pin.ogg", "--max-line", "0"], 2, "line_characters is 0"),
+        (["samples/pin.ogg", "--max-line", "0"], 2, "--max-line: '0' is no whole number above 0"),
         (["samples/pin.ogg", "-o", "samples/pin.ogg"], 2, "would be overwritten"),
         (["samples/pin.ogg", "--rttm", "samples/pin.ogg"], 2, "would be overwritten"),
         (["samples/pin.ogg", "-o", "/dev/full"], 1, "No space left"),

@@ -379,7 +379,7 @@ def test_events_that_are_incomplete_are_refused(values: dict[str, Any]) -> None:
         (["--backlog", "0"], 2, "backlog"),
         (["--hotwords", "one :99"], 2, "at most 20"),
         (["--max-line", "0"], 2, "above 0"),
-        (["--silence", "-1"], 2, "negative"),
+        (["--silence", "-1"], 2, "--silence: '-1' is no number above 0"),
         (["--step-ms", "90"], 2, "80 to 640 ms"),
     ],
 )

@@ -49,9 +49,9 @@ def row(result: Mapping[str, Any]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def plain(result: Mapping[str, Any]) -> list[str]:
-    """A summary for people, a line per subject."""
-    rows = [
+def plain(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A summary for people: (name, text) of each subject."""
+    return [
         ("Machine", machine_line(result)),
         ("Package", f"{result['model']}, {result['precision']}; {result['note']}"),
         ("Run", run_line(result)),
@@ -63,7 +63,6 @@ def plain(result: Mapping[str, Any]) -> list[str]:
         ("Start", start_line(result)),
         *beside_rows(result),
     ]
-    return [f"{name:<14}{text}" for name, text in rows]
 
 
 def mode_name(result: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from voxtral_edge.cli import model_options
+from voxtral_edge.cli.columns import named_lines, terminal_columns
 from voxtral_edge.engine import DEFAULT_DELAY_MS
 from voxtral_edge.errors import UsageError
 from voxtral_edge.files import check_writable
@@ -152,7 +153,8 @@ def run(args: argparse.Namespace) -> int:
     if args.markdown:
         print("\n".join(markdown.table([result])))
     else:
-        print("\n".join(markdown.plain(result)))
+        for name, text in markdown.plain(result):
+            print("\n".join(named_lines(name, text, 0, 14, terminal_columns())))
     return 0
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from voxtral_edge._native import native_module
+from voxtral_edge.cli.columns import named_lines, terminal_columns
 from voxtral_edge.engine import load
 from voxtral_edge.errors import UsageError, VoxtralEdgeError
 from voxtral_edge.machine import cpu_model, free_disk_bytes, memory_bytes
@@ -264,7 +265,7 @@ def _facts_lines(facts: dict[str, Any]) -> list[str]:
         ("Self test", ("ok: " if facts["self_test"]["ok"] else "FAILED: ") + facts["self_test"]["detail"]),
     ]
     title = f"voxtral-edge {facts['voxtral_edge'] or 'from source'}"
-    return [title, "", *(f"  {name:<14}{value}" for name, value in rows)]
+    return [title, "", *_rows(rows)]
 
 
 def _packed_cache_line(cache: dict[str, Any]) -> str:
@@ -285,10 +286,10 @@ def _prediction_lines(
     rates = ", ".join(f"{rate:.0f} ({name})" for name, rate in products.items()) or "none counted"
     lines = [
         f"{what}, predicted for steps of {cost.step_ms:.0f} ms of audio",
-        f"  memory reads  {read_gbps:.1f} GB/s",
-        f"  products      10^9 multiply-adds per second, precision x rows: {rates}",
+        *_rows([("memory reads", f"{read_gbps:.1f} GB/s")]),
+        *_rows([("products", f"10^9 multiply-adds per second, precision x rows: {rates}")]),
         "",
-        f"  {'':<10}{'reads per step':>16}{'reads':>9}{'products':>10}{'both':>14}{'memory':>10}   verdict",
+        f"  {'':<10}{'reads per step':>16}{'reads':>9}{'products':>10}{'both':>14}{'memory':>10}",
         f"  {'':<10}{'start → full':>16}{'ms':>9}{'ms':>10}{'start → full':>14}",
     ]
     for item in predictions:
@@ -296,16 +297,22 @@ def _prediction_lines(
         times = f"{_ms(item.start_ms)} → {_ms(item.full_ms)}"
         lines.append(
             f"  {item.model:<10}{reads:>16}{_ms(item.reads_ms):>9}{_ms(item.products_ms):>10}{times:>14}"
-            f"{_gb(item.memory_bytes):>10}   {item.verdict}"
+            f"{_gb(item.memory_bytes):>10}"
         )
-    lines += [
-        "",
-        f"  start: fresh stream; full: attention window full, after {_minutes(cost.window_seconds)}.",
-        "  both: each part of the model takes the longer of its reads and its products.",
-        f'  A floor, not a measurement: "keeps up live" wants it under {cost.step_ms / MARGIN:.0f} ms.',
-        "  --step-ms of listen and serve: larger live steps share passes, and text comes as much later.",
-    ]
-    return lines
+        lines += named_lines("", item.verdict, 2, 10, terminal_columns())
+    notes = (
+        f"start: fresh stream; full: attention window full, after {_minutes(cost.window_seconds)}.",
+        "both: each part of the model takes the longer of its reads and its products.",
+        f'A floor, not a measurement: "keeps up live" wants it under {cost.step_ms / MARGIN:.0f} ms.',
+        "--step-ms of listen and serve: larger live steps share passes, and text comes as much later.",
+    )
+    columns = terminal_columns()
+    return [*lines, "", *(line for note in notes for line in named_lines("", note, 2, 0, columns))]
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> list[str]:
+    columns = terminal_columns()
+    return [line for name, text in rows for line in named_lines(name, text, 2, 14, columns)]
 
 
 def _as_dict(item: Prediction) -> dict[str, Any]:

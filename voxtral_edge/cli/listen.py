@@ -97,18 +97,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one glyph per engine event: " + ", ".join(f"{glyph} {said}" for glyph, said in LEGEND),
     )
     shown.add_argument(
-        "--silence", type=float, metavar="S", help="silence that ends a caption once something was said (1.2)"
+        "--silence",
+        type=model_options.above_zero(float),
+        metavar="S",
+        help="seconds of silence that end a caption once something was said (1.2)",
     )
     shown.add_argument(
         "--max-caption",
-        type=float,
+        type=model_options.above_zero(float),
         default=MAX_SEGMENT_SECONDS,
         metavar="S",
         help="longest caption in seconds (%(default)s)",
     )
     shown.add_argument(
         "--max-line",
-        type=int,
+        type=model_options.above_zero(int),
         default=MAX_LINE_CHARACTERS,
         metavar="N",
         help=f"columns per line (Han and kana take two); a caption has at most {MAX_SEGMENT_LINES} (%(default)s)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -106,6 +107,22 @@ def filled(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("the value is empty")
     return text
+
+
+def above_zero(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """Reads an option that is a length or a duration, as an int or a float."""
+    what = "whole number" if kind is int else "number"
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {what} above 0")
+        return value
+
+    return read
 
 
 def cache_packed(args: argparse.Namespace) -> bool | str | None:

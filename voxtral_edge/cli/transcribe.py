@@ -48,14 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-line",
-        type=int,
+        type=model_options.above_zero(int),
         default=MAX_LINE_CHARACTERS,
         metavar="N",
         help=f"columns per line of subtitles (Han and kana take two), {MAX_SEGMENT_LINES} lines at most (%(default)s)",
     )
     parser.add_argument(
         "--max-segment",
-        type=float,
+        type=model_options.above_zero(float),
         default=MAX_SEGMENT_SECONDS,
         metavar="S",
         help="longest segment, and so subtitle, in seconds (%(default)s)",
