@@ -7,7 +7,6 @@
 #include <thread>
 #include <vector>
 
-#include "audio/pcm.h"
 #include "c_api_testing.h"
 #include "engine_testing.h"
 
@@ -55,8 +54,8 @@ std::vector<std::int16_t> pcm16(std::size_t samples, std::uint64_t seed) {
 }
 
 std::vector<float> floats(const std::vector<std::int16_t>& pcm) {
-  std::vector<float> samples(pcm.size());
-  pcm16_to_float(pcm, samples.data());
+  std::vector<float> samples;
+  for (const std::int16_t value : pcm) samples.push_back(static_cast<float>(value) / 32768.0f);
   return samples;
 }
 
