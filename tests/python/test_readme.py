@@ -88,10 +88,24 @@ def test_python_examples_run(code: str, tmp_path: Path) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "samples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in [
+        *sorted(ROOT.glob("*.md")),
+        *sorted(ROOT.glob("*/README.md")),
+        *sorted((ROOT / "docs").glob("*.md")),
+    ]:
         for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
             if not target.startswith(("http://", "https://")):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_test_file_has_its_claim() -> None:
+    """tests/README.md names each file of tests/python once, by name or by pattern."""
+    table = re.findall(r"^\|.*", (ROOT / "tests" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    patterns = re.findall(r"`(test_[\w*]+\.py)`", "\n".join(table))
+    found = {pattern: sorted((ROOT / "tests" / "python").glob(pattern)) for pattern in patterns}
+    assert all(found.values()), found
+    named = {path for paths in found.values() for path in paths}
+    assert sorted(named) == sorted((ROOT / "tests" / "python").glob("test_*.py"))
 
 
 def test_only_commands_that_exist_are_mentioned() -> None:

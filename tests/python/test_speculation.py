@@ -26,11 +26,21 @@ def pcm() -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
+@pytest.fixture(scope="module")
+def engine() -> _core.NativeEngine:
+    return _core.NativeEngine(str(PACKAGE), 1)
+
+
 def run(
-    pcm: NDArray[np.float32], delay_tokens: int, drafts: int | None, piece: int, more: bool = False
+    engine: _core.NativeEngine,
+    pcm: NDArray[np.float32],
+    delay_tokens: int,
+    drafts: int | None,
+    piece: int,
+    more: bool = False,
 ) -> tuple[list[int], dict]:
     stream = _core.Stream(
-        _core.NativeEngine(str(PACKAGE), 2),
+        engine,
         delay_tokens=delay_tokens,
         max_drafts=drafts,
         start_token_position=0,
@@ -42,19 +52,21 @@ def run(
 
 
 @pytest.mark.parametrize("delay_tokens", [1, 6, 12])
-def test_drafts_change_no_token(pcm: NDArray[np.float32], delay_tokens: int) -> None:
-    plain, stats = run(pcm, delay_tokens, 0, len(pcm))
+def test_drafts_change_no_token(
+    engine: _core.NativeEngine, pcm: NDArray[np.float32], delay_tokens: int
+) -> None:
+    plain, stats = run(engine, pcm, delay_tokens, 0, len(pcm))
     assert len(plain) > 2500
     assert stats["decode_calls"] >= len(plain)
     for drafts, piece in ((1, len(pcm)), (7, len(pcm)), (7, 16000), (20, 100_000), (None, 20_480)):
         for more in (False, True):
-            ids, _ = run(pcm, delay_tokens, drafts, piece, more)
+            ids, _ = run(engine, pcm, delay_tokens, drafts, piece, more)
             assert ids == plain, (drafts, piece, more)
 
 
-def test_a_reset_stream_drafts_like_a_new_one(pcm: NDArray[np.float32]) -> None:
+def test_a_reset_stream_drafts_like_a_new_one(engine: _core.NativeEngine, pcm: NDArray[np.float32]) -> None:
     """What was learned of one recording must not reach into the next: same passes, not only same tokens."""
-    stream = _core.Stream(_core.NativeEngine(str(PACKAGE), 2), delay_tokens=6, max_drafts=7)
+    stream = _core.Stream(engine, delay_tokens=6, max_drafts=7)
     passes = []
     for _ in range(3):
         stream.feed(pcm[: 60 * 16000])
@@ -64,7 +76,7 @@ def test_a_reset_stream_drafts_like_a_new_one(pcm: NDArray[np.float32]) -> None:
     assert passes[1] == passes[2]  # the first also computed the left padding, which the others copy
 
 
-def test_the_audio_tells_where_words_end(pcm: NDArray[np.float32]) -> None:
+def test_the_audio_tells_where_words_end(engine: _core.NativeEngine, pcm: NDArray[np.float32]) -> None:
     """4.46 tokens per pass; with n-grams alone it was 3.73."""
-    ids, stats = run(pcm, 6, 7, len(pcm))
+    ids, stats = run(engine, pcm, 6, 7, len(pcm))
     assert len(ids) / stats["decode_calls"] > 4.1

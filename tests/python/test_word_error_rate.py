@@ -16,7 +16,6 @@ import pytest
 from evaluation import DIGITS, KNOWN, ROOT, Utterance, transformers_transcripts, utterances
 from native_testing import DEMO_CHECKPOINT, Models, limit, tolerances
 
-from voxtral_edge.results import Transcript
 from voxtral_edge.wer import WordErrors, edit_distance, normalize, pad_text_flips
 
 LIMITS = tolerances("word_error_rate")
@@ -43,14 +42,6 @@ def transformers_text(name: str, delay_ms: int) -> str:
     return str(reference_model().transcribe(clip.pcm, delay_ms)[0])
 
 
-@cache
-def native(
-    models: Models, precision: str, delay_ms: int, sources: tuple[str, ...]
-) -> list[tuple[Utterance, Transcript]]:
-    engine = models.engine("demo", precision, "native", 2)
-    return [(clip, engine.transcribe(clip.pcm, delay_ms)) for clip in utterances(sources)[1]]
-
-
 def count(pairs: list[tuple[Utterance, str]]) -> dict[str, WordErrors]:
     """Errors per source and of all."""
     counts: dict[str, WordErrors] = {}
@@ -71,7 +62,7 @@ def test_fp32_writes_what_transformers_writes(
 ) -> None:
     """Digit strings, whole pipeline. transformers' offline features pass through 16-bit samples (rounded down); the
     evaluation recordings and samples are 16-bit already, so nothing is left to differ but float rounding at ties."""
-    runs = native(models, "fp32", delay_ms, (DIGITS,))
+    runs = models.transcripts("fp32", "native", delay_ms, (DIGITS,))
     different = []
     for clip, got in runs:
         expected = transformers_text(clip.name, delay_ms)
@@ -96,7 +87,7 @@ def test_digits_against_transformers_fp32(
     """What the model was made for, at three delays together: 1500 words, so that one word is 0.07 points."""
     ours, theirs = WordErrors(), WordErrors()
     for delay_ms in DELAYS_MS:
-        for clip, got in native(models, precision, delay_ms, (DIGITS,)):
+        for clip, got in models.transcripts(precision, "native", delay_ms, (DIGITS,)):
             ours.add(clip.text, got.text)
             theirs.add(clip.text, transformers_text(clip.name, delay_ms))
     points = 100 * (ours.rate - theirs.rate)
@@ -118,7 +109,7 @@ def test_edits_and_flips_against_fp32(
     """480 ms, everything the model has seen words of: how many tokens quantisation changes, and how many of those
     decide between speaking and silence. The word error rates of the sources are printed, not bounded: beyond digits
     the model is half wrong, and every tie counts."""
-    runs, exact = (native(models, name, 480, KNOWN) for name in (precision, "fp32"))
+    runs, exact = (models.transcripts(name, "native", 480, KNOWN) for name in (precision, "fp32"))
     ours = count([(clip, got.text) for clip, got in runs])
     theirs = count([(clip, transformers_text(clip.name, 480)) for clip, _ in runs])
     for group in ours:
@@ -143,7 +134,7 @@ def test_edits_and_flips_against_fp32(
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
 def test_the_bundled_recordings(models: Models, precision: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What a newcomer runs first: files of other rates and formats, read and resampled as the command does it."""
-    engine = models.engine("demo", precision, "native", 2)
+    engine = models.engine("demo", precision)
     errors = WordErrors()
     for row in json.loads((ROOT / "samples" / "samples.json").read_text(encoding="utf-8"))["samples"]:
         errors.add(row["text"], engine.transcribe(Path(ROOT / "samples" / row["file"])).text)

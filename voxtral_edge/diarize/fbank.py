@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxtral_edge.diarize.mel import band_powers
+
 SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 400
 HOP_SAMPLES = 160
@@ -49,5 +51,5 @@ def log_fbank(pcm: NDArray[np.float32], scale: float = 1.0) -> NDArray[np.float3
     before = np.concatenate([windows[:, :1], windows[:, :-1]], axis=1)
     spectrum = np.fft.rfft((windows - np.float32(PREEMPHASIS) * before) * _HAMMING, FFT_SAMPLES, axis=1)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    features = np.log(np.maximum(power @ _FILTERS, np.float32(LEAST_POWER)))
+    features = np.log(np.maximum(band_powers(power, _FILTERS), np.float32(LEAST_POWER)))
     return np.asarray(features - features.mean(axis=0, keepdims=True), dtype=np.float32)

@@ -58,4 +58,11 @@ def power_mel(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[::HOP_SAMPLES]
     spectrum = np.fft.rfft(windows * _HANN, axis=1)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    return np.asarray(power @ _FILTERS, dtype=np.float32)
+    return band_powers(power, _FILTERS)
+
+
+def band_powers(power: NDArray[np.float32], filters: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[frames, spectrum] @ [spectrum, bands], a few frames at a time: beyond 262,144 multiplications OpenBLAS takes all
+    cores, whose threads then spin against the transcriber's (20 ms of processor time for 0.1 ms of work)."""
+    frames = max(1, 262_144 // filters.size)
+    return np.concatenate([power[at : at + frames] @ filters for at in range(0, len(power), frames)])
