@@ -22,40 +22,47 @@ class Lists {
 
   // One encode pass over all streams that have complete tokens waiting. False when none has.
   bool encode(Engine& engine, std::span<const StreamWork> work, std::size_t most_tokens) {
-    lists_.encodes.clear();
-    lists_.owners.clear();
-    for (const StreamWork& item : work) {
-      EncodeRequest request{};
-      if (!item.stream->next_encode(request, most_tokens)) continue;
-      lists_.encodes.push_back(request);
-      lists_.owners.push_back(&item);
-    }
-    if (lists_.encodes.empty()) return false;
-    Stopwatch watch;
-    const EncodeTimes times = engine.encode(lists_.encodes);
-    const std::uint64_t took_ns = watch.lap_ns();
-    for (const StreamWork* owner : lists_.owners) owner->stream->encoded(took_ns, times);
-    return true;
+    return pass(
+        lists_.encodes, work,
+        [&](Stream& stream, EncodeRequest& request) { return stream.next_encode(request, most_tokens); },
+        [&](std::span<const EncodeRequest> requests) { return engine.encode(requests); },
+        [](const StreamWork& item, std::uint64_t took_ns, const EncodeTimes& times) {
+          item.stream->encoded(took_ns, times);
+        });
   }
 
+  // One decode pass over all streams that have tokens encoded. False when none has.
   bool decode(Engine& engine, std::span<const StreamWork> work, std::size_t most_tokens) {
-    lists_.decodes.clear();
-    lists_.owners.clear();
-    for (const StreamWork& item : work) {
-      DecodeRequest request{};
-      if (!item.stream->next_decode(request, most_tokens)) continue;
-      lists_.decodes.push_back(request);
-      lists_.owners.push_back(&item);
-    }
-    if (lists_.decodes.empty()) return false;
-    Stopwatch watch;
-    const DecodeTimes times = engine.decode(lists_.decodes);
-    const std::uint64_t took_ns = watch.lap_ns();
-    for (const StreamWork* owner : lists_.owners) owner->stream->decoded(took_ns, times, *owner->events);
-    return true;
+    return pass(
+        lists_.decodes, work,
+        [&](Stream& stream, DecodeRequest& request) { return stream.next_decode(request, most_tokens); },
+        [&](std::span<const DecodeRequest> requests) { return engine.decode(requests); },
+        [](const StreamWork& item, std::uint64_t took_ns, const DecodeTimes& times) {
+          item.stream->decoded(took_ns, times, *item.events);
+        });
   }
 
  private:
+  // next(stream, request): whether the stream has one; run(requests): stage times; take(work, took_ns, times): the
+  // results are there.
+  template <class Request, class Next, class Run, class Take>
+  bool pass(std::vector<Request>& requests, std::span<const StreamWork> work, Next next, Run run, Take take) {
+    requests.clear();
+    lists_.owners.clear();
+    for (const StreamWork& item : work) {
+      Request request{};
+      if (!next(*item.stream, request)) continue;
+      requests.push_back(request);
+      lists_.owners.push_back(&item);
+    }
+    if (requests.empty()) return false;
+    Stopwatch watch;
+    const auto times = run(requests);
+    const std::uint64_t took_ns = watch.lap_ns();
+    for (const StreamWork* owner : lists_.owners) take(*owner, took_ns, times);
+    return true;
+  }
+
   struct Storage {
     std::vector<EncodeRequest> encodes;
     std::vector<DecodeRequest> decodes;

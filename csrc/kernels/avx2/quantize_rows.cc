@@ -2,6 +2,8 @@
 
 #include "kernels/avx2/functions.h"
 #include "kernels/quantize_limits.h"
+#include "kernels/shared/compiler.h"
+#include "kernels/shared/quantize_rows.h"
 
 namespace voxtral_edge::avx2 {
 namespace {
@@ -52,20 +54,9 @@ inline void quantize_block(const float* x, std::int8_t* values, float* scale, st
 
 void quantize_rows(const float* x, std::size_t rows, std::size_t columns, std::size_t x_stride,
                    const QuantizedRows& out) {
-  const std::size_t blocks = out.padded_columns / kBlockColumns, whole = columns / kBlockColumns;
-  for (std::size_t m = 0; m < rows; m++) {
-    const float* row = x + m * x_stride;
-    std::int8_t* values = out.values + m * out.padded_columns;
-    float* scales = out.scales + m * blocks;
-    std::int32_t* sums = out.sums + m * blocks;
-    for (std::size_t b = 0; b < whole; b++)
-      quantize_block(row + b * kBlockColumns, values + b * kBlockColumns, scales + b, sums + b);
-    for (std::size_t b = whole; b < blocks; b++) {
-      float padded[kBlockColumns] = {};
-      for (std::size_t k = b * kBlockColumns; k < columns; k++) padded[k - b * kBlockColumns] = row[k];
-      quantize_block(padded, values + b * kBlockColumns, scales + b, sums + b);
-    }
-  }
+  shared::quantize_rows(x, rows, columns, x_stride, out,
+                        [](const float* from, std::int8_t* values, float* scale, std::int32_t* sum)
+                            VOXTRAL_EDGE_INLINE { quantize_block(from, values, scale, sum); });
 }
 
 }  // namespace voxtral_edge::avx2

@@ -2,14 +2,14 @@
 
 #include "kernels/avx512vnni/functions.h"
 #include "kernels/quantize_limits.h"
+#include "kernels/shared/compiler.h"
+#include "kernels/shared/quantize_rows.h"
 
 namespace voxtral_edge::avx512vnni {
 namespace {
 
-// One block; lanes that are not in the masks count as zero and are not read.
-inline void quantize_block(const float* x, __mmask16 mask0, __mmask16 mask1, std::int8_t* values, float* scale,
-                           std::int32_t* sum) {
-  const __m512 x0 = _mm512_maskz_loadu_ps(mask0, x), x1 = _mm512_maskz_loadu_ps(mask1, x + 16);
+inline void quantize_block(const float* x, std::int8_t* values, float* scale, std::int32_t* sum) {
+  const __m512 x0 = _mm512_loadu_ps(x), x1 = _mm512_loadu_ps(x + 16);
   const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitudeBits));
   const auto largest = static_cast<std::uint32_t>(_mm512_reduce_max_epi32(_mm512_max_epi32(
       _mm512_and_si512(_mm512_castps_si512(x0), magnitude), _mm512_and_si512(_mm512_castps_si512(x1), magnitude))));
@@ -29,28 +29,13 @@ inline void quantize_block(const float* x, __mmask16 mask0, __mmask16 mask1, std
   _mm_store_si128(reinterpret_cast<__m128i*>(values + 16), _mm512_cvtepi32_epi8(q1));
 }
 
-inline __mmask16 first_lanes(std::size_t count) {
-  return static_cast<__mmask16>(count >= 16 ? 0xffffu : (1u << count) - 1u);
-}
-
 }  // namespace
 
 void quantize_rows(const float* x, std::size_t rows, std::size_t columns, std::size_t x_stride,
                    const QuantizedRows& out) {
-  const std::size_t blocks = out.padded_columns / kBlockColumns, whole = columns / kBlockColumns;
-  for (std::size_t m = 0; m < rows; m++) {
-    const float* row = x + m * x_stride;
-    std::int8_t* values = out.values + m * out.padded_columns;
-    float* scales = out.scales + m * blocks;
-    std::int32_t* sums = out.sums + m * blocks;
-    for (std::size_t b = 0; b < whole; b++)
-      quantize_block(row + b * kBlockColumns, 0xffff, 0xffff, values + b * kBlockColumns, scales + b, sums + b);
-    for (std::size_t b = whole; b < blocks; b++) {
-      const std::size_t left = b == whole ? columns % kBlockColumns : 0;
-      quantize_block(row + (left ? b * kBlockColumns : 0), first_lanes(left), first_lanes(left > 16 ? left - 16 : 0),
-                     values + b * kBlockColumns, scales + b, sums + b);
-    }
-  }
+  shared::quantize_rows(x, rows, columns, x_stride, out,
+                        [](const float* from, std::int8_t* values, float* scale, std::int32_t* sum)
+                            VOXTRAL_EDGE_INLINE { quantize_block(from, values, scale, sum); });
 }
 
 }  // namespace voxtral_edge::avx512vnni

@@ -4,14 +4,15 @@
 
 #include "kernels/quantize_limits.h"
 #include "kernels/scalar/functions.h"
+#include "kernels/shared/compiler.h"
+#include "kernels/shared/quantize_rows.h"
 
 namespace voxtral_edge::scalar {
 namespace {
 
-// One block of up to 32 values; `count` of them exist.
-void quantize_block(const float* x, std::size_t count, std::int8_t* values, float* scale, std::int32_t* sum) {
+void quantize_block(const float* x, std::int8_t* values, float* scale, std::int32_t* sum) {
   std::uint32_t largest = 0;
-  for (std::size_t i = 0; i < count; i++) {
+  for (std::size_t i = 0; i < kBlockColumns; i++) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) & kMagnitudeBits;
     if (bits > largest) largest = bits;
   }
@@ -23,7 +24,7 @@ void quantize_block(const float* x, std::size_t count, std::int8_t* values, floa
   *scale = absmax / 127.0f;
   if (largest >= kInfinityBits) return;
   const float reciprocal = 127.0f / absmax;
-  for (std::size_t i = 0; i < count; i++) {
+  for (std::size_t i = 0; i < kBlockColumns; i++) {
     const auto value = static_cast<std::int32_t>(std::nearbyint(x[i] * reciprocal));
     values[i] = static_cast<std::int8_t>(value);
     *sum += value;
@@ -34,15 +35,9 @@ void quantize_block(const float* x, std::size_t count, std::int8_t* values, floa
 
 void quantize_rows(const float* x, std::size_t rows, std::size_t columns, std::size_t x_stride,
                    const QuantizedRows& out) {
-  const std::size_t blocks = out.padded_columns / kBlockColumns;
-  for (std::size_t m = 0; m < rows; m++)
-    for (std::size_t b = 0; b < blocks; b++) {
-      const std::size_t begin = b * kBlockColumns;
-      const std::size_t left = begin < columns ? columns - begin : 0;
-      quantize_block(x + m * x_stride + (left ? begin : 0), left < kBlockColumns ? left : kBlockColumns,
-                     out.values + m * out.padded_columns + begin, out.scales + m * blocks + b,
-                     out.sums + m * blocks + b);
-    }
+  shared::quantize_rows(x, rows, columns, x_stride, out,
+                        [](const float* from, std::int8_t* values, float* scale, std::int32_t* sum)
+                            VOXTRAL_EDGE_INLINE { quantize_block(from, values, scale, sum); });
 }
 
 }  // namespace voxtral_edge::scalar
