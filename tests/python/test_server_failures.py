@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from front_door import sample
+from front_door import sample, sample_text
 from server_testing import (
     WAIT_S,
     RunningServer,
@@ -151,6 +151,29 @@ def test_audio_that_comes_faster_than_it_is_heard(monkeypatch: pytest.MonkeyPatc
     with running_server(limits=Limits(ping_s=0.05)) as server:
         done = asyncio.run(run(server))[-1]
     assert done["type"] == "transcription.done" and done["text"] == expected_text(speech)
+
+
+def test_a_stream_of_events_shows_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comments while there is nothing to say; the events are what they would be without."""
+    original = Scheduler._run_native
+
+    def slow(self: Scheduler, items: list[Any], tokens: int) -> list[Any]:
+        time.sleep(0.2)
+        return original(self, items, tokens)
+
+    monkeypatch.setattr(Scheduler, "_run_native", slow)
+    with running_server(limits=Limits(ping_s=0.05)) as server:
+        answer = httpx.post(
+            f"{server.http}/v1/audio/transcriptions",
+            data={"model": "tiny-en", "stream": "true"},
+            files={"file": ("pin.ogg", sample("pin.ogg").read_bytes())},
+            timeout=WAIT_S,
+        )
+    blocks = answer.text.split("\n\n")
+    assert any(block.startswith(": ") for block in blocks)
+    events = [json.loads(block.split("data: ")[1]) for block in blocks if "data: " in block]
+    assert events[-1]["type"] == "transcript.text.done"
+    assert events[-1]["text"] == sample_text("pin.ogg")
 
 
 def test_one_byte_at_a_time() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from voxtral_edge.server.limits import Limits
 from voxtral_edge.server.patience import within
 
 log = logging.getLogger("voxtral_edge.server")
@@ -25,16 +26,16 @@ class _ReaderGoneError(Exception):
 
 
 class EventStream(Response):
-    """Runs `body(emit)`; every emitted object becomes one event. Closes `resources` at the end, whatever
-    happens."""
+    """Runs `body(emit)`; every emitted object becomes one event. In a long silence there are comments, which clients
+    skip, so that proxies do not take the connection for dead. Closes `resources` at the end, whatever happens."""
 
     def __init__(
-        self, body: Callable[[Emit], Awaitable[None]], send_s: float, resources: contextlib.ExitStack
+        self, body: Callable[[Emit], Awaitable[None]], limits: Limits, resources: contextlib.ExitStack
     ) -> None:
         super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         del self.headers["content-length"]
         self._run = body
-        self._send_s = send_s
+        self._limits = limits
         self._resources = resources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,9 +49,17 @@ class EventStream(Response):
             running = asyncio.ensure_future(self._guarded(emit))
             leaving = asyncio.ensure_future(_disconnected(receive))
             try:
-                await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                while not running.done() and not leaving.done():
+                    waiting = {running, leaving}
+                    done, _ = await asyncio.wait(
+                        waiting, timeout=self._limits.ping_s, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if not done:
+                        await self._write(send, b": still working\n\n")
                 if running.done() and running.result():
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
+            except _ReaderGoneError:
+                pass
             finally:
                 for task in (running, leaving):
                     task.cancel()
@@ -72,7 +81,9 @@ class EventStream(Response):
 
     async def _write(self, send: Send, data: bytes) -> None:
         try:
-            await within(self._send_s, send({"type": "http.response.body", "body": data, "more_body": True}))
+            await within(
+                self._limits.send_s, send({"type": "http.response.body", "body": data, "more_body": True})
+            )
         except (asyncio.TimeoutError, OSError):
             raise _ReaderGoneError from None
 

@@ -27,7 +27,7 @@ class Limits:
     header_s: float = 5.0  # from the TCP connection to the end of the request's headers
     upload_s: float = 120.0  # from there to the end of the body
     first_message_s: float = 10.0  # from the handshake to the client's first message
-    ping_s: float = 20.0  # between two WebSocket pings, which keep proxies from closing a silent connection
+    ping_s: float = 20.0  # between two signs of life: proxies close connections that are silent for a minute
     idle_s: float = 60.0  # between two messages of a client
     session_s: float = 24 * 3600.0  # one connection
     send_s: float = 10.0  # a client that takes nothing for this long is closed

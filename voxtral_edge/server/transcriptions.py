@@ -78,7 +78,7 @@ async def _serve(request: Request, hub: Hub) -> Response:
         job = _Job(session, file, speakers)
         if asked.stream:
             # The response runs after this function has returned; it closes everything when it ends.
-            return EventStream(_stream_body(hub, job, asked), hub.limits.send_s, stack.pop_all())
+            return EventStream(_stream_body(hub, job, asked), hub.limits, stack.pop_all())
         transcript = await _unless(_disconnected(request, hub), _client_left(), job.run())
         # Half an hour with word times is 200 kB of JSON: 16 ms that the event loop should not spend.
         return await run_in_threadpool(_answer, asked, transcript, job.tokens)
