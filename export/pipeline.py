@@ -8,14 +8,16 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -27,7 +29,11 @@ from .package_layout import PackageLayout, plan_layout
 from .precision import GROUPS, resolve_precision
 from .progress import Progress
 from .schema import TensorSpec
-from .weights_writer import write_weights
+from .weights_writer import QuantizeInt4, write_weights
+
+if TYPE_CHECKING:
+    from voxtral_edge.audio import PathLike
+    from voxtral_edge.quality.recordings import Recording
 
 FORMAT_VERSION = 1
 EXPORTER_VERSION = "1.0"
@@ -69,6 +75,7 @@ def export_package(
     name: str | None = None,
     threads: int = 2,
     scale_search: bool = True,
+    calibration: Sequence[PathLike] = (),
     progress: str = "none",
     provenance: dict[str, Any] | None = None,
 ) -> ExportReport:
@@ -77,22 +84,30 @@ def export_package(
     precision     fp32, fp16, int8, int4 or the path of a recipe (*.toml)
     name          the model's name in the manifest; default: the folder's name
     scale_search  choose int4 scales by squared error; False: absmax / 7
+    calibration   recordings and folders of them: int4 weights are chosen by what the model hears there, which needs
+                  onnxruntime, the compiled module, and disk for a package of int8 beside `output`
     provenance    extra entries of the manifest's `source`
     Raises ModelFormatError (checkpoint), UsageError (options, foreign target), DeviceError (disk, no onnx).
     """
     start = time.monotonic()
-    chosen = check_request(output, precision=precision, threads=threads)
+    chosen = check_request(output, precision=precision, threads=threads, calibration=calibration)
     layout = plan_layout(source.specs, chosen)
     tokenizer = source.tokenizer_bytes()
     needed = layout.weight_bytes + len(tokenizer) + GRAPH_RESERVE_BYTES
     about = {"int4_scales": "least squares" if scale_search else "absmax / 7", **(provenance or {})}
+    recordings = _recordings(calibration, chosen)
+    if recordings:
+        about["calibration_seconds"] = round(sum(recording.duration_s for recording in recordings), 1)
     manifest = _manifest(source, layout, chosen, name or output.resolve().name, about)
-    with _terminate_as_interrupt(), AtomicFolder(output) as folder:
+    with (
+        _terminate_as_interrupt(),
+        _calibrated(source, output, recordings, threads, progress) as quantize_int4,
+        AtomicFolder(output) as folder,
+    ):
         folder.require_space(needed)
+        encoding = {"threads": threads, "scale_search": scale_search, "quantize_int4": quantize_int4}
         try:
-            files = _write_files(
-                source, layout, folder.path, manifest, tokenizer, threads, scale_search, progress
-            )
+            files = _write_files(source, layout, folder.path, manifest, tokenizer, encoding, progress)
             folder.commit()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -113,10 +128,12 @@ def export_package(
     )
 
 
-def check_request(output: Path, *, precision: str, threads: int) -> dict[str, str]:
+def check_request(
+    output: Path, *, precision: str, threads: int, calibration: Sequence[PathLike] = ()
+) -> dict[str, str]:
     """Everything that can be refused before a checkpoint is downloaded or read; {group: precision}.
 
-    Raises UsageError (options, foreign target) and DeviceError (the onnx package is missing).
+    Raises UsageError (options, foreign target), AudioFormatError (calibration) and DeviceError (a package is missing).
     """
     if threads < 1:
         raise UsageError(f"threads must be at least 1, not {threads}")
@@ -128,7 +145,53 @@ def check_request(output: Path, *, precision: str, threads: int) -> dict[str, st
         raise DeviceError(
             f"export needs the onnx package ({error}); install it with: pip install onnx"
         ) from error
+    if calibration:
+        from voxtral_edge._native import native_module
+        from voxtral_edge.engines.onnxruntime_backend import import_onnxruntime
+
+        native_module()
+        import_onnxruntime()
+        _recordings(calibration, chosen)
     return chosen
+
+
+def _recordings(calibration: Sequence[PathLike], precision: dict[str, str]) -> list[Recording]:
+    if not calibration:
+        return []
+    if "int4" not in precision.values():
+        raise UsageError("calibration chooses int4 weights, and no group of this precision is int4")
+    from voxtral_edge.quality.recordings import find_recordings
+
+    return find_recordings(calibration)
+
+
+@contextlib.contextmanager
+def _calibrated(
+    source: ExportSource, output: Path, recordings: list[Recording], threads: int, progress: str
+) -> Iterator[QuantizeInt4 | None]:
+    """How int4 is chosen by `recordings`; None without any. Its files lie beside `output` until the end."""
+    if not recordings:
+        yield None
+        return
+    from .activations import record_activations
+    from .compensation import Compensator
+
+    output.resolve().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{output.name}.calibration-", dir=output.resolve().parent
+    ) as scratch:
+        package, kept = Path(scratch, "int8"), Path(scratch, "activations")
+        kept.mkdir()
+        export_package(source, package, precision="int8", threads=threads, progress=progress)
+        bar = Progress(sum(int(r.duration_s) for r in recordings), "calibration", progress, audio=True)
+        try:
+            store = record_activations(package, recordings, kept, threads, bar.advance)
+        except BaseException:
+            bar.abandon()
+            raise
+        bar.finish()
+        shutil.rmtree(package)  # its space may be needed for the new one
+        yield Compensator(store).quantize
 
 
 def _manifest(
@@ -159,8 +222,7 @@ def _write_files(
     folder: Path,
     manifest: dict[str, Any],
     tokenizer: bytes,
-    threads: int,
-    scale_search: bool,
+    encoding: dict[str, Any],
     progress: str,
 ) -> dict[str, Any]:
     bar = Progress(layout.weight_bytes, "export", progress)
@@ -169,9 +231,8 @@ def _write_files(
             source,
             layout,
             folder / "weights.bin",
-            threads=threads,
-            scale_search=scale_search,
             on_bytes=bar.advance,
+            **encoding,
         )
     except BaseException:
         bar.abandon()

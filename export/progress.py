@@ -13,9 +13,15 @@ _BAR_WIDTH = 24
 
 
 class Progress:
-    """style: "auto" (bar on a terminal, else silent), "bar", "plain" (one line now and then), "none"."""
+    """style: "auto" (bar on a terminal, else silent), "bar", "plain" (one line now and then), "none".
 
-    def __init__(self, total: int, label: str, style: str = "auto", stream: TextIO | None = None) -> None:
+    Amounts are bytes, or, with `audio`, seconds of audio.
+    """
+
+    def __init__(
+        self, total: int, label: str, style: str = "auto", stream: TextIO | None = None, audio: bool = False
+    ) -> None:
+        self._describe = describe_audio if audio else describe
         self._total, self._label, self._stream = max(1, total), label, stream or sys.stderr
         if style == "auto":
             style = "bar" if self._stream.isatty() else "none"
@@ -23,7 +29,7 @@ class Progress:
         self._start = self._shown = time.monotonic()
 
     def advance(self, amount: int) -> None:
-        """`amount` more bytes of `total` are done."""
+        """`amount` more of `total` are done."""
         self._done += amount
         now = time.monotonic()
         if now - self._shown >= (_BAR_SECONDS if self._style == "bar" else _PLAIN_SECONDS):
@@ -44,7 +50,7 @@ class Progress:
     def _show(self, now: float) -> None:
         if self._style == "none":
             return
-        text = describe(self._done, self._total, now - self._start)
+        text = self._describe(self._done, self._total, now - self._start)
         if self._style == "plain":
             print(f"{self._label}: {text}", file=self._stream, flush=True)
             return
@@ -58,6 +64,12 @@ def describe(done: int, total: int, seconds: float) -> str:
     rate = done / seconds if seconds > 0 else 0.0
     left = f"{duration((total - done) / rate)} left" if rate > 0 else "-:-- left"
     return f"{100 * done // total:3d} %  {done / 1e9:.2f}/{total / 1e9:.2f} GB  {rate / 1e6:.0f} MB/s  {left}"
+
+
+def describe_audio(done: int, total: int, seconds: float) -> str:
+    """ "42 %  4:12 of 10:00  6:31 left"."""
+    left = f"{duration(seconds * (total - done) / done)} left" if done > 0 else "-:-- left"
+    return f"{100 * done // total:3d} %  {duration(done)} of {duration(total)}  {left}"
 
 
 def duration(seconds: float) -> str:

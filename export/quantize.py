@@ -53,8 +53,47 @@ def quantize_rows(
             )
         step = absmax / 127.0 if bits == 8 else _int4_step(values, absmax, search)
         scales[piece] = _fp16_scale(step, bits, name)
-        packed[piece] = _pack(values, scales[piece].astype(np.float32), bits)
+        packed[piece] = _stored(_levels(values, scales[piece].astype(np.float32), bits), bits)
     return packed.reshape(count, blocks, -1), scales.reshape(count, blocks)
+
+
+def quantize_compensated(rows: np.ndarray, factor: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """As `quantize_rows` to int4 with the scale search, but what rounding does to a product is made good by the columns
+    that are still to be rounded (GPTQ: Frantar et al. 2022, algorithm 1).
+
+    factor float32 [K', K'], K' = K rounded up to whole blocks: the upper triangular U with inverse(H) = U^T U, where H
+    is the second moment of the inputs (`compensation.compensation_factor`). The identity changes nothing.
+    """
+    count, columns = rows.shape
+    blocks = -(-columns // BLOCK)
+    left = np.zeros((blocks * BLOCK, count), np.float32)
+    left[:columns] = rows.T
+    if not np.isfinite(left).all():
+        raise ModelFormatError(f"tensor {name!r} holds values that are not finite; the checkpoint is damaged")
+    packed = np.empty((count, blocks, BLOCK // 2), np.uint8)
+    scales = np.empty((count, blocks), np.float16)
+    for block in range(blocks):
+        begin, end = block * BLOCK, (block + 1) * BLOCK
+        values = left[begin:end]
+        scales[:, block] = _fp16_scale(_int4_step(values, np.abs(values).max(axis=0), True), 4, name)
+        levels, errors = _rounded_in_turn(values, scales[:, block], factor[begin:end, begin:end])
+        packed[:, block] = _stored(levels, 4)
+        left[end:] -= factor[begin:end, end:].T @ errors
+    return packed, scales
+
+
+def _rounded_in_turn(
+    values: np.ndarray, scale: np.ndarray, factor: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Levels [32, n] of a block, and the errors [32, n], in units of `factor`'s rows, that later columns make good.
+    Changes `values`."""
+    scale = scale.astype(np.float32)
+    levels, errors = np.empty_like(values), np.empty_like(values)
+    for column in range(BLOCK):
+        levels[column] = _levels(values[column], scale, 4)
+        errors[column] = (values[column] - levels[column] * scale) / factor[column, column]
+        values[column + 1 :] -= factor[column, column + 1 :, None] * errors[column]
+    return levels, errors
 
 
 def dequantize_rows(packed: np.ndarray, scales: np.ndarray, columns: int) -> np.ndarray:
@@ -112,16 +151,18 @@ def _int4_step(values: np.ndarray, absmax: np.ndarray, search: bool) -> np.ndarr
     return absmax / best_divisor
 
 
-def _pack(values: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:
-    """[32, n] and [n] -> stored bytes [n, 32 or 16]."""
+def _levels(values: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:
+    """The nearest levels of values [32, n] or [n] with scales float32 [n], as floats."""
     with np.errstate(divide="ignore"):
         inverse = np.where(scale > 0, np.float32(1) / scale, np.float32(0))
     rounded = np.rint(values * inverse)
+    low, high = (-127, 127) if bits == 8 else (-8, 7)
+    return np.clip(rounded, low, high, out=rounded)
+
+
+def _stored(levels: np.ndarray, bits: int) -> np.ndarray:
+    """Levels [32, n] -> bytes [n, 32 or 16]."""
     if bits == 8:
-        np.clip(rounded, -127, 127, out=rounded)
-        rounded += 128
-        return np.ascontiguousarray(rounded.astype(np.uint8).T)
-    np.clip(rounded, -8, 7, out=rounded)
-    rounded += 8
-    stored = rounded.astype(np.uint8)
+        return np.ascontiguousarray((levels + 128).astype(np.uint8).T)
+    stored = (levels + 8).astype(np.uint8)
     return np.ascontiguousarray((stored[0::2] | (stored[1::2] << 4)).T)

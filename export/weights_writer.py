@@ -25,6 +25,9 @@ from .schema import TensorSpec
 STRIP_ELEMENTS = 1 << 20
 
 
+QuantizeInt4 = Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]]
+
+
 class TensorSource(Protocol):
     """What can be exported: `read` gives rows of a canonical tensor as float32 and is thread-safe."""
 
@@ -73,9 +76,11 @@ def write_weights(
     *,
     threads: int = 2,
     scale_search: bool = True,
+    quantize_int4: QuantizeInt4 | None = None,
     on_bytes: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Writes all tensors of `layout`; returns {"bytes", "sha256"}. `on_bytes` hears of every piece written.
+    `quantize_int4` (rows, name) stands in for `quantize_rows` to int4.
 
     Memory is bounded by threads + 2 strips, whatever the size of the tensors; the scales of one tensor (25
     MB for a 402 M element table) wait until its weights are out. Raises ModelFormatError naming a tensor
@@ -85,7 +90,11 @@ def write_weights(
     scales: list[np.ndarray] = []
     try:
         with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="export") as pool:
-            for strip, encoded in _encoded_in_order(pool, source, layout, threads + 2, scale_search):
+
+            def encode(strip: _Strip) -> _Encoded:
+                return _encode(source, strip, quantize_int4 or _int4_rows(scale_search))
+
+            for strip, encoded in _encoded_in_order(pool, layout, threads + 2, encode):
                 weight, strip_scales = encoded
                 before = output.size_bytes
                 if strip.first == 0:
@@ -124,13 +133,13 @@ _Encoded = tuple[np.ndarray, "np.ndarray | None"]
 
 
 def _encoded_in_order(
-    pool: ThreadPoolExecutor, source: TensorSource, layout: PackageLayout, in_flight: int, scale_search: bool
+    pool: ThreadPoolExecutor, layout: PackageLayout, in_flight: int, encode: Callable[[_Strip], _Encoded]
 ) -> Iterator[tuple[_Strip, _Encoded]]:
     """Encodes strips in the pool, at most `in_flight` ahead, and yields them in file order."""
     waiting: deque[tuple[_Strip, Future[_Encoded]]] = deque()
     try:
         for strip in _strips(layout):
-            waiting.append((strip, pool.submit(_encode, source, strip, scale_search)))
+            waiting.append((strip, pool.submit(encode, strip)))
             if len(waiting) >= in_flight:
                 done, future = waiting.popleft()
                 yield done, future.result()
@@ -142,12 +151,18 @@ def _encoded_in_order(
             future.cancel()
 
 
-def _encode(source: TensorSource, strip: _Strip, scale_search: bool) -> _Encoded:
+def _int4_rows(scale_search: bool) -> QuantizeInt4:
+    return lambda rows, name: quantize_rows(rows, 4, name, scale_search)
+
+
+def _encode(source: TensorSource, strip: _Strip, quantize_int4: QuantizeInt4) -> _Encoded:
     spec = strip.tensor.spec
     rows = source.read(spec, strip.first, strip.count)
     precision = strip.tensor.precision
-    if precision in ("int8", "int4"):
-        return quantize_rows(rows, 8 if precision == "int8" else 4, spec.name, scale_search)
+    if precision == "int8":
+        return quantize_rows(rows, 8, spec.name)
+    if precision == "int4":
+        return quantize_int4(rows, spec.name)
     if not np.isfinite(rows).all():
         raise ModelFormatError(
             f"tensor {spec.name!r} holds values that are not finite; the checkpoint is damaged"

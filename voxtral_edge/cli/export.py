@@ -64,6 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="int4 scales from the largest value instead of the smallest error (faster, less exact)",
     )
     parser.add_argument(
+        "--calibrate",
+        nargs="+",
+        default=[],
+        metavar="FILE|DIR",
+        help="recordings of speech: int4 weights are chosen by what the model hears in them (slow, more exact)",
+    )
+    parser.add_argument(
         "--cache-packed",
         action="store_true",
         help="also permute the weights into ~/.cache/voxtral-edge, as `voxtral-edge cache add` does",
@@ -81,10 +88,12 @@ def run(args: argparse.Namespace) -> int:
     """Exports as the options say; 0 when the package is in place."""
     if (args.source is None) == (args.synthetic is None):
         raise UsageError("give either SRC or --synthetic SIZE")
+    if args.calibrate and (args.synthetic is not None or args.absmax_scales):
+        raise UsageError("--calibrate needs a checkpoint, and goes without --absmax-scales")
     from voxtral_edge.export import check_request, export_package
 
     # Before anything is opened: the download behind a hub id takes gigabytes.
-    check_request(args.output, precision=args.precision, threads=args.threads)
+    check_request(args.output, precision=args.precision, threads=args.threads, calibration=args.calibrate)
     with _open_source(args) as (source, provenance):
         for note in source.notes:
             _say(note)
@@ -96,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads,
             # Random weights have no accuracy to gain, and the search is most of the time.
             scale_search=not args.absmax_scales and args.synthetic is None,
+            calibration=args.calibrate,
             progress=args.progress,
             provenance=provenance,
         )

@@ -21,13 +21,18 @@ _PythonEngine: Any = native_module().PythonEngine
 class OnnxRuntimeEngine(_PythonEngine):
     """Runs a package's ONNX graphs with onnxruntime; accepted by `_core.Stream` wherever a native engine is.
 
-    Options and errors are those of `OnnxRuntimeBackend`.
+    Options and errors are those of `OnnxRuntimeBackend`; `backend` is one that is loaded already.
     """
 
     def __init__(
-        self, package_dir: str | Path, *, threads: int | None = None, providers: Sequence[str] | None = None
+        self,
+        package_dir: str | Path,
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+        backend: OnnxRuntimeBackend | None = None,
     ) -> None:
-        self.backend = OnnxRuntimeBackend(package_dir, threads=threads, providers=providers)
+        self.backend = backend or OnnxRuntimeBackend(package_dir, threads=threads, providers=providers)
         super().__init__(str(package_dir))
 
     def info(self) -> dict[str, Any]:
