@@ -24,6 +24,8 @@ _ARM_CORES = {
     "0xd44": "Cortex-X1",
     "0xd49": "Neoverse N2",
     "0xd4f": "Neoverse V2",
+    "0xd81": "Cortex-A720",
+    "0xd83": "Neoverse V3AE",
 }
 
 

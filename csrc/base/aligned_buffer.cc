@@ -39,7 +39,7 @@ AlignedBuffer::AlignedBuffer(std::size_t bytes, [[maybe_unused]] PageSize pages)
     const auto address = reinterpret_cast<std::uintptr_t>(mapping);
     data_ = reinterpret_cast<std::uint8_t*>((address + kHugePage - 1) & ~(static_cast<std::uintptr_t>(kHugePage) - 1));
 #ifdef MADV_HUGEPAGE
-    // Advice: where huge pages are refused, 4 KiB pages work too.
+    // Advice: where huge pages are refused, small ones work too.
     // Small pages at the end: a huge one that is used in part is cleared and taken whole (0.2 GB over the 4B model's
     // matrices).
     const std::size_t whole = pages == PageSize::huge ? bytes & ~(kHugePage - 1) : 0;

@@ -118,7 +118,8 @@ std::size_t cgroup_quota(const std::string& root) {
   for (std::string line; std::getline(groups, line);) {
     const std::size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos || line.compare(second + 1, 1, "/") != 0) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    std::string controllers = ",";  // and appended: a sum makes GCC 12 warn of an overlap inside (its bug 105651)
+    controllers.append(line, first + 1, second - first - 1).append(",");
     const std::string path = line.substr(second + 1);
     if (controllers == ",,") smallest = std::min(smallest, smallest_quota(root + "/sys/fs/cgroup", path, quota_v2));
     else if (controllers.find(",cpu,") != std::string::npos)

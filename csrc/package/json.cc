@@ -176,7 +176,7 @@ std::string JsonValue::path() const {
         const bool plain = name.size() == key.size() + 2;  // neither shortened nor escaped
         out += (out.empty() ? "" : ".") + (plain ? std::string(key) : name);
       } else {
-        out += "[" + std::to_string(position) + "]";
+        out.append("[").append(std::to_string(position)).append("]");
       }
       at = JsonValue(document_, value);
       break;

@@ -2,8 +2,8 @@
 # voxtral-edge serve on a Jetson with JetPack 6 (L4T r36, Orin family), with the native CPU engine.
 #
 # Not built or run by the maintainers: there was no Jetson at hand. JetPack 7 (r38) dropped Orin, so the base image is
-# pinned to r36. onnxruntime with CUDA is not on PyPI for aarch64; NVIDIA publishes its wheels for JetPack. Give one
-# with --build-arg ONNXRUNTIME_WHEEL=https://… to have `--engine onnxruntime` use the GPU.
+# pinned to r36. Its Python is 3.10, for which onnxruntime's own wheels end at 1.23; `--engine onnxruntime` needs 1.25
+# (docs/onnx.md). Whoever has one, perhaps with CUDA, gives it with --build-arg ONNXRUNTIME_WHEEL=https://…
 
 FROM nvcr.io/nvidia/l4t-cuda:12.6.11-runtime AS base
 RUN apt-get update \
