@@ -42,7 +42,9 @@ class Stream:
         self._last_token_ids: list[int] = []
         self._last_stats: dict[str, Any] = {}
         self.delay_ms = delay_ms
-        self._turn = threading.RLock()  # the same thread may be back through a signal handler
+        # Reentrant, because a signal handler may bring the same thread back. Who acts holds both, who reads the second
+        # only: so a reader never makes a `feed` fail.
+        self._action, self._turn = threading.RLock(), threading.RLock()
 
     def __repr__(self) -> str:
         if not self._turn.acquire(blocking=False):
@@ -136,17 +138,18 @@ class Stream:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[Any]:
         """The native stream, for this thread alone."""
-        if not self._turn.acquire(blocking=False):
+        if not self._action.acquire(blocking=False):
             raise UsageError(
                 "another thread is using this stream; give each thread a stream of its own (engine.stream()), or let "
                 "them take turns"
             )
         try:
-            if self._core is None:
-                raise UsageError("this stream is closed; make a new one with engine.stream()")
-            yield self._core
+            with self._turn:
+                if self._core is None:
+                    raise UsageError("this stream is closed; make a new one with engine.stream()")
+                yield self._core
         finally:
-            self._turn.release()
+            self._action.release()
 
 
 def _generated_tokens(core: Any) -> int:

@@ -74,3 +74,27 @@ def test_threads_can_take_turns() -> None:
         thread.start()
         thread.join()
     assert shared.finish()[-1] == alone.finish()[-1] and shared.token_ids == alone.token_ids
+
+
+def test_a_reader_in_the_middle_of_reading_does_not_cost_a_feed() -> None:
+    core = SlowCore()
+    core.go_on.set()
+    reading, read_on = threading.Event(), threading.Event()
+
+    def stats() -> dict[str, Any]:
+        reading.set()
+        assert read_on.wait(WAIT_S)
+        return {"generated_tokens": 1}
+
+    core.stats = stats  # type: ignore[method-assign]
+    stream = Stream(core, 480)
+    watcher = threading.Thread(target=stream.stats)
+    feeder = threading.Thread(target=stream.feed, args=(SILENCE,))
+    watcher.start()
+    assert reading.wait(WAIT_S)
+    feeder.start()
+    feeder.join(0.1)
+    read_on.set()
+    for thread in (watcher, feeder):
+        thread.join(WAIT_S)
+    assert stream.text == "done"
