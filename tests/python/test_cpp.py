@@ -1,7 +1,7 @@
 """The C++ tests, built and run four ways: plain, address + undefined behaviour sanitizers, thread sanitizer, and
 cross-compiled for 64-bit Arm under qemu. Every test file is reported by itself.
 
-From nothing this takes about seven minutes on two cores, afterwards three (see cpp_testing.py).
+From nothing this is nearly half of a whole run; the builds are kept for the next (see cpp_testing.py).
 """
 
 from __future__ import annotations
