@@ -1,5 +1,6 @@
 #include "base/thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -88,6 +89,9 @@ void watch_forks() {
 #endif
 }
 
+// Both ends of a range in one word, so that owner and helpers can take from them without a lock.
+std::uint64_t packed(std::size_t begin, std::size_t end) { return std::uint64_t{begin} << 32 | end; }
+
 void name_this_thread(std::size_t index) {
 #if defined(__linux__)
   char name[16];
@@ -142,6 +146,10 @@ struct ThreadPool::State {
     Word section{0};  // last section whose share was claimed
   };
   std::vector<Claim> claims;  // one per worker
+  struct alignas(64) Remaining {
+    std::atomic<std::uint64_t> items{0};  // packed(begin, end)
+  };
+  std::vector<Remaining> remaining_items;  // of run_pieces, one per thread
 
   // True if the share of worker `index` in `section` is now the calling thread's to run.
   bool claim(std::size_t index, std::uint32_t section) {
@@ -215,6 +223,7 @@ ThreadPool::ThreadPool(std::size_t threads) : state_(std::make_unique<State>()) 
   s.spin = threads <= std::thread::hardware_concurrency() ? kSpin : std::chrono::microseconds{0};
   s.workers.reserve(threads - 1);
   s.claims = std::vector<State::Claim>(threads - 1);
+  s.remaining_items = std::vector<State::Remaining>(threads);
   try {
     const SignalsBlocked blocked;
     for (std::size_t i = 1; i < threads; i++) s.workers.emplace_back([&s, i] { s.work(i); });
@@ -253,6 +262,30 @@ void ThreadPool::place(const std::vector<std::size_t>& cpus, Placement placement
 }
 
 std::size_t ThreadPool::size() const { return state_->threads; }
+
+void ThreadPool::divide(std::size_t count) {
+  for (std::size_t i = 0; i < state_->threads; ++i) {
+    const auto [begin, end] = share(count, i);
+    state_->remaining_items[i].items.store(packed(begin, end), std::memory_order_relaxed);
+  }
+}
+
+bool ThreadPool::next_piece(std::size_t thread, std::size_t least, std::size_t most, Piece& piece) {
+  for (std::size_t i = 0; i < state_->threads; ++i) {
+    const std::size_t owner = thread + i < state_->threads ? thread + i : thread + i - state_->threads;
+    std::atomic<std::uint64_t>& items = state_->remaining_items[owner].items;
+    for (std::uint64_t now = items.load(std::memory_order_relaxed);;) {
+      const std::size_t begin = now >> 32, end = now & 0xffffffffu;
+      if (begin == end) break;
+      const bool own = owner == thread;
+      const std::size_t left = end - begin, take = std::min(left, own ? std::clamp(left / 2, least, most) : least);
+      piece = own ? Piece{begin, begin + take} : Piece{end - take, end};
+      const std::uint64_t rest = own ? packed(begin + take, end) : packed(begin, end - take);
+      if (items.compare_exchange_weak(now, rest, std::memory_order_relaxed)) return true;
+    }
+  }
+  return false;
+}
 
 void ThreadPool::run_erased(void (*function)(void*, std::size_t), void* context) {
   State& s = *state_;

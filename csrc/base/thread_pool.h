@@ -33,12 +33,29 @@ class ThreadPool {
                const_cast<void*>(static_cast<const void*>(&f)));
   }
 
+  // A section that calls f(thread_index, begin, end) for pieces of at most `most` items that cover [0, count) exactly.
+  // Every thread works through its share() from the front, in pieces that shrink to `least`; who is done takes `least`
+  // items at a time from the back of others' shares. So a core that is slower, late, or gets less of the memory's
+  // bandwidth keeps nobody waiting for longer than a piece. 1 <= least <= most, count < 2^32.
+  template <class F>
+  void run_pieces(std::size_t count, std::size_t least, std::size_t most, F&& f) {
+    divide(count);
+    run([&](std::size_t thread) {
+      for (Piece piece; next_piece(thread, least, most, piece);) f(thread, piece.begin, piece.end);
+    });
+  }
+
   // The half-open share of `count` items that belongs to `thread` (static split, sizes differ by at most one).
   std::pair<std::size_t, std::size_t> share(std::size_t count, std::size_t thread) const {
     return {count * thread / size(), count * (thread + 1) / size()};
   }
 
  private:
+  struct Piece {
+    std::size_t begin, end;
+  };
+  void divide(std::size_t count);
+  bool next_piece(std::size_t thread, std::size_t least, std::size_t most, Piece& piece);
   void run_erased(void (*function)(void*, std::size_t), void* context);
   struct State;
   std::unique_ptr<State> state_;

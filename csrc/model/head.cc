@@ -18,10 +18,8 @@ void Head::forward(Executor& executor, const float* x, std::size_t rows, TokenCh
   const std::size_t width = embedding_.input_width(), chunk_size = kChunkGroups * kGroupRows;
   const Activations activations = embedding_.input(executor, Executor::Slot::input, x, width);
   executor.for_rows(rows, [&](std::size_t r) { activations.take(executor.kernels(), r); });
-  ThreadPool& pool = executor.pool();
-  pool.run([&](std::size_t thread) {
+  executor.pool().run_pieces(chunks_, 1, 1, [&](std::size_t thread, std::size_t begin, std::size_t end) {
     float* y = chunk_logits_.as<float>() + thread * kMaxPassRows * chunk_size;
-    const auto [begin, end] = pool.share(chunks_, thread);
     for (std::size_t chunk = begin; chunk < end; ++chunk) {
       const std::size_t first = chunk * kChunkGroups;
       const std::size_t last = std::min(first + kChunkGroups, embedding_.weight().groups());

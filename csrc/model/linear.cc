@@ -7,10 +7,8 @@ namespace voxtral_edge {
 Linear::Linear(PackedMatrix weight, std::vector<float> bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
 void Linear::apply(Executor& executor, const Activations& x, std::size_t rows, float* y, std::size_t y_stride) const {
-  ThreadPool& pool = executor.pool();
-  pool.run([&](std::size_t thread) {
-    const auto [begin, end] = pool.share(weight_.groups(), thread);
-    if (begin < end) apply_groups(executor.kernels(), x, rows, begin, end, y + begin * kGroupRows, y_stride);
+  run_chunks(executor.pool(), rows, 1, [&](std::size_t, std::size_t begin, std::size_t end) {
+    apply_groups(executor.kernels(), x, rows, begin, end, y + begin * kGroupRows, y_stride);
   });
 }
 

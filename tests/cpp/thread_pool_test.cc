@@ -74,6 +74,44 @@ TEST("a slow worker: the caller sleeps instead of burning its core, and still se
   CHECK_EQ(value, 7);
 }
 
+TEST("pieces cover every item once, whoever takes them") {
+  for (const std::size_t threads : {1, 2, 3, 5}) {
+    ThreadPool pool(threads);
+    for (const std::size_t count : {0, 1, 2, 7, 64, 1000}) {
+      for (const std::size_t least : {1, 3, 16}) {
+        const std::size_t most = 2 * least;
+        std::vector<std::atomic<int>> taken(count);
+        std::atomic<int> wrong{0};
+        pool.run_pieces(count, least, most, [&](std::size_t thread, std::size_t begin, std::size_t end) {
+          if (thread >= threads || begin >= end || end > count || end - begin > most) wrong.fetch_add(1);
+          for (std::size_t i = begin; i < end; ++i) taken[i].fetch_add(1);
+        });
+        for (const auto& times : taken) wrong.fetch_add(times.load() != 1);
+        CHECK_EQ(wrong.load(), 0);
+      }
+    }
+  }
+}
+
+TEST("a thread that is held up in a piece leaves the rest of its share to the others") {
+  constexpr std::size_t kItems = 256;
+  ThreadPool pool(3);
+  std::atomic<std::size_t> done{0};
+  std::atomic<bool> held{false}, helped{true};
+  pool.run_pieces(kItems, 1, 8, [&](std::size_t, std::size_t begin, std::size_t end) {
+    if (!held.exchange(true)) {  // whoever comes first waits for all items but its own piece
+      const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+      while (done.load() < kItems - (end - begin) && helped.load()) {
+        if (std::chrono::steady_clock::now() > deadline) helped = false;
+        std::this_thread::yield();
+      }
+    }
+    done.fetch_add(end - begin);
+  });
+  CHECK(helped.load());
+  CHECK_EQ(done.load(), kItems);
+}
+
 TEST("pools are created and destroyed idle, busy and parked") {
   for (int i = 0; i < 50; i++) {
     ThreadPool pool(3);
