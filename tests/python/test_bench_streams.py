@@ -97,7 +97,7 @@ def test_a_stream_that_differs_is_found_and_said() -> None:
     assert run.equal_streams == 1
     result = measured(**OPTIONS)
     result["streams"]["equal_streams"] = 2
-    assert "ONLY 2 OF 3" in "\n".join(markdown.plain(result)) and page.verdict(result)[0] == "bad"
+    assert "ONLY 2 OF 3" in str(markdown.plain(result)) and page.verdict(result)[0] == "bad"
 
 
 def test_the_page_and_the_summary_show_throughput() -> None:

@@ -49,3 +49,9 @@ def test_files_stay_small() -> None:
         for path in source_files(".py", ".cc", ".h")
     }
     assert {name: lines for name, lines in long.items() if lines > MOST_LINES} == {}
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Folders of tests are no packages: two files of one name cannot be collected in one run."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
