@@ -104,6 +104,10 @@ class AudioFile:
             # libsndfile 1.2.2 delivers the first seconds of an Ogg Opus file late by its pre-skip (312 samples at
             # 48 kHz) unless it was told to seek first. Short of being heard, it changes what the model writes.
             self._file.seek(0)
+        # soundfile (0.14) seeks after every read, to where it is already, unless it takes the file for a pipe. There an
+        # MP3 decoder forgets the frames before, on which the next ones build: blocks of 20 ms are garbage then, and
+        # the first 25 ms of larger ones.
+        self._file.seekable = lambda: False
         self.sample_rate_hz = int(self._file.samplerate)
         self.channels = int(self._file.channels)
         self.format = f"{self._file.format}/{self._file.subtype}"
@@ -290,8 +294,9 @@ class PcmPipe:
         for magic, name in _CONTAINER_MAGIC.items():
             if head.startswith(magic):
                 raise AudioFormatError(
-                    f"{self.name} carries a {name} file, not headerless samples; give the file by name, or "
-                    "convert: ffmpeg -i IN -f s16le -ac 1 -ar 16000 - | voxtral-edge transcribe -"
+                    f"{self.name} carries a {name} file, not headerless samples; give the file by name, "
+                    "record with arecord -t raw, or convert: "
+                    "ffmpeg -i IN -f s16le -ac 1 -ar 16000 - | voxtral-edge transcribe -"
                 )
 
 

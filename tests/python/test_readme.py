@@ -115,6 +115,16 @@ def test_only_commands_that_exist_are_mentioned() -> None:
             assert command in COMMANDS, f"{page.relative_to(ROOT)} mentions `voxtral-edge {command}`"
 
 
+def test_recorders_in_pipelines_write_bare_samples() -> None:
+    """arecord writes a WAV file, into a pipe too, unless told not to; standard input takes samples only."""
+    places = ("*.md", "docs/**/*.md", "examples/**/*.[cm]*", "voxtral_edge/cli/*.py")
+    pages = [page for place in places for page in ROOT.glob(place)]
+    lines = [line for page in pages for line in page.read_text("utf-8").splitlines() if "arecord -" in line]
+    piped = [line for line in lines if "|" in line]
+    assert len(piped) >= 6
+    assert not [line for line in piped if "-t raw" not in line]
+
+
 def test_the_device_table_follows_from_the_formula() -> None:
     """Every ms figure is bytes per step over the GB/s in its row, as `voxtral-edge doctor` computes it."""
     rows = [line for line in README.splitlines() if re.match(r"\| .*\d → \d", line)]

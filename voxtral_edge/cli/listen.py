@@ -3,7 +3,7 @@
   voxtral-edge listen                                     the default microphone
   voxtral-edge listen --list                              what else there is
   voxtral-edge listen --input talk.wav                    a recording, as if it were spoken now
-  ssh board arecord -q -f S16_LE -r 16000 | voxtral-edge listen --input -
+  ssh board arecord -q -t raw -f S16_LE -r 16000 -c 1 | voxtral-edge listen --input -
 
 On a terminal, text grows in place above a line with level, lag (audio that waits) and time per 80 ms step;
 anywhere else, one caption per line. Ctrl-C or SIGTERM ends: the last words are still written. A second one

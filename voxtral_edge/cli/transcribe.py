@@ -2,7 +2,7 @@
 
   voxtral-edge transcribe talk.wav                        text appears while it is decoded
   voxtral-edge transcribe a.flac b.mp3 --format srt -o subtitles/
-  arecord -q -f S16_LE -r 16000 -c 1 | voxtral-edge transcribe -     live, from a microphone
+  arecord -q -t raw -f S16_LE -r 16000 -c 1 | voxtral-edge transcribe -     live, from a microphone
 
 Files: wav, flac, ogg, mp3; any sample rate from 8 to 192 kHz, 1 to 32 channels. Standard input: 16-bit
 little-endian mono samples at 16 kHz without a header. Ctrl-C or SIGTERM ends a live transcription and still
