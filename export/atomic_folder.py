@@ -107,7 +107,7 @@ def refuse_foreign_target(target: Path) -> None:
 def recover(target: Path) -> None:
     """Finish or undo what killed processes left beside `target`. Needs the lock of the parent folder."""
     for old in sorted(target.parent.glob(f".{_glob_quote(target.name)}.old-*")):
-        if _is_abandoned(old) and not target.exists():
+        if not target.exists():
             os.rename(old, target)
     for kind in ("partial", "old"):
         for stale in target.parent.glob(f".{_glob_quote(target.name)}.{kind}-*"):

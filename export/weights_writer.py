@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,13 +50,9 @@ class HashingFile:
     def pad_to(self, offset: int) -> None:
         self.write(bytes(offset - self.size_bytes))
 
-    def close(self, sync: bool) -> dict[str, Any]:
-        """Returns the manifest's entry of the file. `sync` makes the bytes durable first."""
-        try:
-            if sync:
-                os.fsync(self._file.fileno())
-        finally:
-            self._file.close()
+    def close(self) -> dict[str, Any]:
+        """Returns the manifest's entry of the file. `AtomicFolder.commit` makes the bytes durable."""
+        self._file.close()
         return {"bytes": self.size_bytes, "sha256": self._hash.hexdigest()}
 
 
@@ -111,9 +106,9 @@ def write_weights(
         if output.size_bytes != layout.weight_bytes:
             raise AssertionError(f"wrote {output.size_bytes} bytes, planned {layout.weight_bytes}")
     except BaseException:
-        output.close(sync=False)
+        output.close()
         raise
-    return output.close(sync=True)
+    return output.close()
 
 
 def _bytes_of(values: np.ndarray) -> memoryview:

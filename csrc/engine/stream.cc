@@ -109,7 +109,6 @@ void Stream::start() {
   mel_frames_ = pending_tokens_ = encoding_tokens_ = decoding_positions_ = 0;
   stream_samples_ = encoded_tokens_ = next_position_ = token_limit_ = unflushed_samples_ = 0;
   busy_ = finished_ = failed_ = stopped_ = text_started_ = false;
-  last_id_ = config().tokens.bos;
   if (biaser_) biaser_->reset();
   if (pad_run_) pad_run_->reset();
   time_line_.reset();

@@ -182,7 +182,7 @@ class Stream {
   std::uint64_t encoded_tokens_ = 0;  // since this stream's BOS
   std::uint64_t next_position_ = 0;   // next decoder position, counted from this stream's BOS
   std::uint64_t token_limit_ = 0;     // tokens that exist once finish has fixed the end; 0: open
-  std::uint32_t last_id_ = 0;
+  std::uint32_t last_id_ = 0;         // chosen last; the prompt comes before the first
   std::uint64_t unflushed_samples_ = 0;
   bool busy_ = false, finished_ = false, failed_ = false, stopped_ = false, text_started_ = false;
 

@@ -99,6 +99,18 @@ TEST("quantize_rows is bit-exact for random shapes") {
   }
 }
 
+TEST("a block counts as zero below 2^-100, and from there on as what it is") {
+  for (const Kernels* kernels : available_kernels())
+    for (const float largest : {std::nextafter(0x1p-100f, 0.0f), 0x1p-100f}) {
+      std::vector<float> x(32, largest / 2);
+      x[9] = -largest;
+      QuantizedBuffer got(1, 64);
+      kernels->quantize_rows(x.data(), 1, 32, 32, got.rows());
+      CHECK_EQ(got.rows().scales[0], largest < 0x1p-100f ? 0.0f : largest / 127.0f);
+      CHECK_EQ(static_cast<int>(got.rows().values[9]), largest < 0x1p-100f ? 0 : -127);
+    }
+}
+
 TEST("non-finite activations stay visible: values 0, scale not finite") {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
                           std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()})

@@ -65,6 +65,19 @@ TEST("scales that are NaN, infinite or negative are refused, naming row and bloc
     }
 }
 
+TEST("the row that is named counts from the matrix's first, wherever its piece begins") {
+  PackedMatrix matrix(WeightType::q8, 48, 32);
+  const std::vector<std::uint8_t> bytes(16 * 32, 0x80);
+  std::vector<std::uint16_t> scales(16, half_from_float(1.0f));
+  scales[3] = 0x7e00;
+  try {
+    matrix.pack_rows(32, 16, bytes.data(), scales.data());
+    CHECK(false);
+  } catch (const Error& e) {
+    CHECK(std::string(e.what()).find("row 35, block 0") != std::string::npos);
+  }
+}
+
 TEST("zero scales of either sign, subnormal and largest scales are accepted") {
   Random random(4);
   for (const std::uint16_t good : {0x0000, 0x8000, 0x0001, 0x7bff}) {

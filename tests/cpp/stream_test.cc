@@ -254,16 +254,59 @@ TEST("finish ends it: feeding, flushing and finishing again are usage errors unt
 
 TEST("reset in the middle leaves nothing behind") {
   const std::vector<float> audio = check::synthetic_audio(12000, 5);
-  const Transcription expected = check::transcribe(model(), options_of(3), audio);
-  Stream stream(model().engine, model().tokenizer, options_of(3));
-  for (const std::size_t fed : {1, 700, 1320, 5000, 12000}) {
-    Events events;
-    stream.reset();
-    stream.feed(std::span(audio).first(fed), events);
-    if (fed == 5000) stream.flush(events);
-    stream.reset();
-    check::check_same(check::transcribe(stream, audio), expected);
+  for (const bool trace : {false, true}) {
+    StreamOptions options = options_of(3);
+    options.trace = trace;
+    const Transcription expected = check::transcribe(model(), options, audio);
+    Stream stream(model().engine, model().tokenizer, options);
+    for (const std::size_t fed : {1, 700, 1320, 5000, 12000}) {
+      Events events;
+      stream.reset();
+      stream.feed(std::span(audio).first(fed), events);
+      if (fed == 5000) stream.flush(events);
+      stream.reset();
+      stream.flush(events);  // of nothing: no silence is inserted
+      CHECK(stream.token_ids().empty());
+      check::check_same(check::transcribe(stream, audio), expected);
+    }
   }
+}
+
+TEST("reset forgets phrases under way, the run of pads and the automatic gain") {
+  const std::uint32_t a = byte_token('a'), b = byte_token('b'), c = byte_token('c');
+  // 50 tokens, so 61 choices. A second of silence, then what is too quiet.
+  std::vector<float> audio(64000, 0.0f);
+  for (std::size_t i = 16000; i < audio.size(); ++i) audio[i] = 0.01f * std::sin(0.3f * static_cast<float>(i));
+  StreamOptions options = options_of(3);
+  const std::vector<BiasSpelling> phrase{{{a, b}, {0.0f, 4.0f}, false}};
+  options.bias = std::make_shared<const BiasTree>(phrase);
+  options.pad_run_penalty = PadRunPenalty{3, 1.0f, 7.0f};
+  options.gain.decibels.reset();
+  // Pads with c close behind, but after three pads; at the end a, which makes b the likeliest next text.
+  Scripted s([&](std::uint64_t g) { return g == 60 ? a : pad(); }, options);
+  s.engine->logits = [&](std::uint64_t g, float* row) {
+    std::fill_n(row, model().engine->config().decoder.vocab_size, -20.0f);
+    row[g == 60 ? a : pad()] = 5.0f;
+    row[c] = 4.8f;
+    row[b] = 4.0f;
+  };
+  const Transcription first = check::transcribe(s.stream, audio);
+  CHECK_EQ(first.ids.size(), 61u);
+  CHECK(first.ids[2] == pad() && first.ids[3] == c && first.ids[60] == a);
+  CHECK(s.stream.stats().gain_decibels > 3.0f);
+  s.stream.reset();
+  Events events;
+  s.stream.feed({audio.data(), 1}, events);
+  CHECK_EQ(s.stream.stats().gain_decibels, 0.0f);
+  s.stream.reset();
+  CHECK(check::transcribe(s.stream, audio).ids == first.ids);
+  // The other order: the run of pads ends at 2, and a third pad of the next stream is no fourth one.
+  s.stream.reset();
+  events.clear();
+  s.stream.feed({audio.data(), 5 * 1280 + 40}, events);
+  CHECK_EQ(s.stream.token_ids().size(), 2u);
+  s.stream.reset();
+  CHECK(check::transcribe(s.stream, audio).ids == first.ids);
 }
 
 TEST("options out of range are usage errors, not allocations that overflow") {
@@ -300,6 +343,7 @@ TEST("EOS ends a segment of a live stream, not the stream; it ends the offline r
   const Transcription r = check::transcribe(reference.stream, audio);
   CHECK_EQ(r.ids.size(), 5u);
   CHECK_EQ(r.ids.back(), eos());
+  CHECK_EQ(reference.stream.stats().accepted_drafts, 0u);  // no pass runs behind it
   CHECK_EQ(count_of(r.events, EventType::final), 1u);
 }
 
@@ -334,6 +378,31 @@ TEST("flush brings out the words behind the delay and keeps the time line") {
   CHECK_NEAR(words[1].end_s, (40 - 17) * 0.08 + 0.04, 1e-9);
   CHECK_EQ(check::joined_text(events), s.stream.text());
   CHECK_EQ(s.stream.text(), "the the");
+}
+
+TEST("a flush closes the word that it ends in") {
+  Scripted s([](std::uint64_t) { return piece_token(0); });
+  Events events;
+  s.stream.feed(check::synthetic_audio(6 * 1280, 1), events);
+  s.stream.flush(events);
+  CHECK(count_of(events, EventType::text) > 10u);
+  CHECK_EQ(count_of(events, EventType::word), count_of(events, EventType::text));
+}
+
+TEST("an automatic gain that moves does not look like a pause inside a word") {
+  const auto script = [](std::uint64_t g) { return g == 22 ? mark() : g == 23 ? piece_token(0) : pad(); };
+  std::vector<float> audio(32000, 0.0f);  // a second of silence, then a voice that the gain lifts by 30 dB
+  for (std::size_t i = 16000; i < audio.size(); ++i) audio[i] = 0.003f * std::sin(0.3f * static_cast<float>(i));
+  for (const std::optional<float> decibels : {std::optional<float>(0.0f), std::optional<float>()}) {
+    StreamOptions options = options_of(3);
+    options.gain.decibels = decibels;
+    Scripted s(script, options);
+    const Transcription t = check::transcribe(s.stream, audio);
+    const auto word = std::find_if(t.events.begin(), t.events.end(), [](auto& e) { return e.type == EventType::word; });
+    CHECK(word != t.events.end());
+    CHECK_NEAR(word->start_s, 1.0, 1e-9);
+    CHECK_NEAR(word->end_s, 1.8, 1e-9);
+  }
 }
 
 TEST("many flushes: times stay monotonic, inside the audio, and text only grows") {

@@ -52,6 +52,21 @@ TEST("delays and start positions have states of their own; only the last few are
   }
 }
 
+TEST("windows that a benchmark takes for full are no other stream's") {
+  const TinyModel model = make_model();
+  const std::vector<float> audio = synthetic_audio(24000, 6);
+  const StreamOptions plain{.delay_tokens = 3, .start_token_position = 1000};
+  StreamOptions full = plain;
+  full.assume_full_cache = true;
+  const auto expected = transcribe(with_engine(model, 1), full, audio);
+  for (int round = 0; round < 2; ++round) {
+    check_same(transcribe(model, plain, audio), transcribe(with_engine(model, 1), plain, audio));
+    const auto got = transcribe(model, full, audio);
+    check_same(got, expected);
+    CHECK(got.events.size() != 0);
+  }
+}
+
 TEST("streams that begin at the same time on several threads") {
   const TinyModel model = make_model({}, 2);
   const std::vector<float> audio = synthetic_audio(24000, 5);

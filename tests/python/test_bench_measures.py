@@ -61,6 +61,7 @@ def test_bounds_hold_the_truth_as_often_as_they_say() -> None:
         low, high = interval(resampled(generator.exponential(1.0, 400), measures.STATISTICS["p50"], 200))
         hits += low <= np.log(2.0) <= high
     assert 85 <= hits <= 100
+    assert interval(np.arange(201.0)) == pytest.approx((5.0, 195.0))
 
 
 def test_slow_drifts_widen_the_bounds() -> None:
@@ -71,6 +72,15 @@ def test_slow_drifts_widen_the_bounds() -> None:
     wide = np.ptp(interval(resampled(drifting, measures.STATISTICS["p50"])))
     narrow = np.ptp(interval(resampled(shuffled, measures.STATISTICS["p50"])))
     assert wide > 2 * narrow
+
+
+@pytest.mark.parametrize(("count", "runs"), [(3, 3), (40, 4), (100, 4), (250, 10), (1000, 20)])
+def test_copies_are_made_of_runs_of_steps(count: int, runs: int) -> None:
+    """Of 25 steps or a twentieth of them, but never of fewer than four runs."""
+    longest = resampled(
+        np.arange(float(count)), lambda copy: float(np.sum(np.diff(copy) % count != 1) + 1), 50
+    )
+    assert longest.max() == runs
 
 
 def test_bounds_are_the_same_every_time() -> None:
@@ -98,6 +108,11 @@ def test_backlog_of_a_stream_that_keeps_up_is_nothing() -> None:
     arrival = 0.08 * np.arange(1, 501)
     result = backlog(arrival, arrival + 0.03, 0.08)
     assert result == {"p95": 0.0, "max": 0.0, "final": 0.0, "slope": 0.0}
+
+
+def test_backlog_of_a_stream_that_is_a_step_late_is_a_step() -> None:
+    arrival = 0.08 * np.arange(1, 501)
+    assert backlog(arrival, arrival + 0.1, 0.08) == {"p95": 0.08, "max": 0.08, "final": 0.08, "slope": 0.0}
 
 
 def test_backlog_grows_when_steps_take_twice_their_audio() -> None:

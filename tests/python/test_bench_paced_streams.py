@@ -27,7 +27,9 @@ class MadeUpStreams(Clock):
         self.time_ns = 10**18  # far from zero, as clocks are
         self.rounds: list[dict[int, int]] = []
         self.counters = [
-            dict.fromkeys(("encoded_tokens", "encode_calls", "mel_ns", "encode_ns", "decode_ns"), 0)
+            dict.fromkeys(
+                ("encoded_tokens", "encode_calls", "decode_calls", "mel_ns", "encode_ns", "decode_ns"), 0
+            )
             for _ in range(streams)
         ]
 
@@ -46,6 +48,7 @@ class MadeUpStreams(Clock):
             counters = self.counters[stream]
             counters["encoded_tokens"] += tokens
             counters["encode_calls"] += 1
+            counters["decode_calls"] += 1
             counters["encode_ns"] += took_ns
             counters["mel_ns"] += tokens
 
@@ -80,6 +83,7 @@ def test_who_arrives_during_a_round_shares_the_next() -> None:
     assert max(len(taken) for taken in made_up.rounds) > 1
     assert result.latency_ms.min() >= 32.0 and result.latency_ms.max() < 2 * 38.0
     shared = result.rounds.counters["encode_calls"]
+    assert shared == result.rounds.counters["decode_calls"]
     assert shared == len(result.round_tokens) < result.rounds.counters["encoded_tokens"] == 200
 
 
@@ -123,6 +127,7 @@ def test_overload_grows_and_is_given_up() -> None:
     given_up, made_up = run(2, 10.0, 50.0, give_up_s=0.5)
     assert given_up is None and len(made_up.rounds) < 50
     assert judged(2, False, None, STEP_S) == Trial(2, False, None, None, False)
+    assert run(2, 10.0, 4.0, give_up_s=0.5)[0] is not None
 
 
 @pytest.mark.parametrize(

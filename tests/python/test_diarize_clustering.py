@@ -59,6 +59,9 @@ def test_known_voices_are_never_merged() -> None:
     alike = (voice(0), Voice(voice(0).total * 0.5, 4.0))
     groups = grouped(near(0, 6, 1), alike)
     assert len(groups) == 1 and groups[0].known in (0, 1)
+    # both keep their places, so that a third voice finds none
+    groups = grouped(np.concatenate([near(0, 6, 1), near(1, 6, 2)]), alike, limit=2)
+    assert all(group.known is not None for group in groups)
     # even where fewer are allowed than are known
     groups = grouped(np.concatenate([near(0, 4, 1), near(1, 4, 2)]), (voice(0), voice(1)), limit=1)
     assert [(group.known, group.members) for group in groups] == [(0, [0, 1, 2, 3]), (1, [4, 5, 6, 7])]

@@ -200,6 +200,37 @@ def test_two_exports_to_one_target_do_not_disturb_each_other(tmp_path):
     assert leftovers(tmp_path) == []
 
 
+def test_everything_is_on_the_disk_before_the_swap(target, monkeypatch):
+    done: list[str] = []
+    fsync, put_in_place = os.fsync, atomic_folder._put_in_place
+
+    def synced(descriptor: int) -> None:
+        done.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def swapped(new: Path, old: Path) -> None:
+        done.extend(["swap", new.name])
+        put_in_place(new, old)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(atomic_folder, "_put_in_place", swapped)
+    write(target, "new")
+    at = done.index("swap")
+    assert set(done[:at]) == atomic_folder.PACKAGE_FILES | {done[at + 1]}
+    assert done[at + 2 :] == [target.parent.name]
+
+
+def test_a_folder_that_appeared_meanwhile_is_left_alone(tmp_path):
+    with AtomicFolder(tmp_path / "package") as folder:
+        (folder.path / "weights.bin").write_bytes(b"new")
+        (tmp_path / "package").mkdir()
+        (tmp_path / "package" / "thesis.txt").write_text("years of work")
+        with pytest.raises(UsageError, match="is no voxtral-edge package"):
+            folder.commit()
+    assert (tmp_path / "package" / "thesis.txt").read_text() == "years of work"
+    assert leftovers(tmp_path) == []
+
+
 def test_a_living_export_is_not_cleaned_up(tmp_path):
     target = tmp_path / "package"
     with AtomicFolder(target) as folder:

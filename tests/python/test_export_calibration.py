@@ -95,6 +95,21 @@ def test_values_that_are_not_finite_are_refused_by_name() -> None:
         quantize_compensated(values, np.eye(64, dtype=np.float32), "layer.7")
 
 
+def test_two_factors_are_kept_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is 0.3 GB for the 4B model's widest matrices."""
+    store = ActivationStore(tmp_path)
+    for value in "xyz":
+        store.declare(f"m{value}", value, 32)
+        store.add(value, correlated(64, 32, seed=ord(value)), rows_per_token=1)
+    computed: list[str] = []
+    rows = store.rows
+    monkeypatch.setattr(store, "rows", lambda value: computed.append(value) or rows(value))
+    compensator = Compensator(store)
+    for value in "xyxyzyx":
+        compensator.quantize(matrix(4, 32), f"m{value}")
+    assert computed == ["x", "y", "z", "x"]
+
+
 # ---------------------------------------------------------------------- what is recorded
 
 

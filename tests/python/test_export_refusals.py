@@ -196,6 +196,7 @@ def test_params_json(folder, change, parts):
         (lambda t: t["vocab"][400].update(rank=5), ["vocab[400]", "rank order"]),
         (lambda t: t["vocab"][400].update(token_bytes="%%"), ["vocab[400]", "base64"]),
         (lambda t: t["vocab"][65].update(token_bytes="YQ=="), ["vocab[65]", "single byte 65"]),
+        (lambda t: t["vocab"][255].update(token_bytes="w78="), ["vocab[255]", "single byte 255"]),
         (put(1, "config", "default_num_special_tokens"), ["default_num_special_tokens"]),
     ],
 )

@@ -106,8 +106,13 @@ def test_malformed_entries_are_refused(file, change):
         SafetensorsFile(file)
 
 
-def test_overlap_and_duplicate_names_are_refused(file):
+def test_holes_overlap_and_duplicate_names_are_refused(file):
     header, data = read_safetensors_header(file)
+    last = max(header.keys() - {"__metadata__"}, key=lambda name: header[name]["data_offsets"])
+    moved = {"data_offsets": [offset + 4 for offset in header[last]["data_offsets"]]}
+    write_safetensors(file, {**header, last: {**header[last], **moved}}, data + bytes(4))
+    with pytest.raises(ModelFormatError, match="hole or overlap"):
+        SafetensorsFile(file)
     header["twin"] = header["bf16"]
     write_safetensors(file, header, data)
     with pytest.raises(ModelFormatError, match="hole or overlap"):

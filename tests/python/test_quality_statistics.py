@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,8 +13,10 @@ from voxtral_edge.errors import DeviceError
 from voxtral_edge.quality import distribution
 from voxtral_edge.quality.changes import word_changes
 from voxtral_edge.quality.distribution import MOST_KEPT, TAIL_MASS, DistributionFile, divergence, reduce
-from voxtral_edge.quality.passes import Spoken
+from voxtral_edge.quality.passes import Forced, Reference, Spoken
+from voxtral_edge.quality.recordings import Recording
 from voxtral_edge.quality.statistics import ratio_interval, share_interval, stretch_of, wilson_interval
+from voxtral_edge.quality.summary import RecordingResult, summarize
 from voxtral_edge.wer import aligned_indices, edit_distance
 
 
@@ -40,6 +44,12 @@ def test_the_exact_divergence_lies_within_the_bounds(vocabulary: int, spread: fl
     if vocabulary <= MOST_KEPT:
         assert kept.tail <= TAIL_MASS and slack < 1e-4
         assert exact == pytest.approx(low, abs=2e-6)
+
+
+def test_logits_beyond_the_range_of_exp() -> None:
+    left, right = (np.array(values, np.float32) for values in ([3000, 2999, -3000], [3000, 3000, -3000]))
+    low, slack = divergence(reduce(left), right)
+    assert low <= exact_divergence(left, right) + 1e-6 <= low + slack + 2e-6
 
 
 @pytest.mark.parametrize("vocabulary", [300, 20_000])
@@ -98,6 +108,7 @@ def test_the_bootstrap_finds_the_spread_of_a_mean() -> None:
     assert interval == pytest.approx((sums.mean() - expected, sums.mean() + expected), abs=0.03)
     assert ratio_interval(sums, np.ones(400)) == interval, "the same numbers every time"
     assert ratio_interval(sums[:9], np.ones(9)) is None
+    assert ratio_interval(sums[:10], np.ones(10)) is not None
 
 
 def test_a_share_that_was_never_seen_is_not_taken_for_impossible() -> None:
@@ -106,6 +117,20 @@ def test_a_share_that_was_never_seen_is_not_taken_for_impossible() -> None:
     clustered = np.zeros(50, int)
     clustered[:2] = 60
     assert share_interval(clustered, np.full(50, 125))[1] > 1.5 * wilson_interval(120, 6250)[1]
+
+
+def test_figures_of_all_recordings_are_sums() -> None:
+    silent = Spoken("", (), ())
+
+    def result(kl: list[float], slack: list[float]) -> RecordingResult:
+        tokens = len(kl)
+        forced = Forced(np.array(kl), np.array(slack), np.zeros(tokens, np.int64), np.ones((tokens, 2)))
+        recording = Recording(Path("r.wav"), 0.08 * tokens, ())
+        return RecordingResult.of(recording, Reference((0,) * tokens, silent), forced, silent, [], [])
+
+    total = summarize([result([1.0, 3.0], [0.1, 0.5]), result([8.0], [0.0])])
+    assert (total.tokens, total.kl_mean, total.seconds) == (3, 4.0, pytest.approx(0.24))
+    assert total.kl_slack == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +167,8 @@ def test_changed_words_side_by_side() -> None:
         ("four five [six]", "four five []", 1, 35),
     ]
     assert found[0].time_s == pytest.approx(20.5 * 0.08)
+    (together,) = word_changes(spoken("one two three four"), spoken("one to tree four"))
+    assert (together.before, together.edits) == ("one [two three] four", 2)
     (added,) = word_changes(spoken("one two"), spoken("one and two"))
     assert (added.before, added.after, added.token) == ("one [] two", "one [and] two", 10)
     (alone,) = word_changes(spoken(""), spoken("one"))

@@ -192,6 +192,7 @@ def test_items_follow_each_other(server: RunningServer, at_24_khz: tuple[bytes, 
 
     first, second = asyncio.run(run())
     assert first[-1]["transcript"] == second[-1]["transcript"] == expected
+    assert first[-1]["usage"] == second[-1]["usage"]
     assert first[-1]["item_id"] != second[-1]["item_id"]
     committed = next(m for m in second if m["type"] == "input_audio_buffer.committed")
     assert committed["previous_item_id"] == first[-1]["item_id"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from voxtral_edge.results import Word, segments_from_words
 from voxtral_edge.segments import SegmentBuilder
 from voxtral_edge.server.lane import FLUSH_GRACE_S, Lane, Mark, Step
 from voxtral_edge.server.pcm import ENCODINGS, PcmDecoder
-from voxtral_edge.server.session import Update
+from voxtral_edge.server.scheduler import Scheduler
+from voxtral_edge.server.session import Session, Update
 from voxtral_edge.server.turns import Turn, TurnDetector
 
 # --- audio
@@ -167,6 +169,88 @@ def test_dropping_an_utterance_keeps_what_was_committed() -> None:
     queue.put_mark(Mark.FLUSH)
     queue.drop_open_utterance()
     assert (queue.queued_samples, queue.queued_marks) == (100, 2)
+
+
+def test_pieces_of_different_types_are_not_joined() -> None:
+    queue = lane()
+    queue.put_audio(np.full(10, 1000, dtype=np.int16))
+    queue.put_audio(np.full(10, 0.5, dtype=np.float32))
+    for dtype, value in ((np.int16, 1000), (np.float32, 0.5)):
+        pcm, _ = queue.take(1280)
+        assert pcm is not None and pcm.dtype == dtype and pcm.tolist() == [value] * 10
+
+
+# --- the session
+
+
+class _Scheduler:
+    """Stands where sessions expect the scheduler; `deliver` is what a session gave it."""
+
+    def __init__(self) -> None:
+        self.lane = lane()
+        self.items: list[Any] = []
+        self.taken_events = 0
+
+    def session(self) -> Session:
+        return Session("test", cast(Scheduler, self), 64000, 8, lambda session: None)
+
+    def open(self, name: str, delay: int, deliver: Any, bias: Any, background: bool) -> Lane:
+        self.deliver = deliver
+        return self.lane
+
+    def put(self, lane: Lane, *items: Any) -> None:
+        self.items += items
+
+    def restart(self, lane: Lane) -> None:
+        pass
+
+    def taken(self, lane: Lane, events: int) -> None:
+        self.taken_events += events
+
+
+def test_steps_of_a_dropped_utterance_are_taken_and_never_told() -> None:
+    async def run() -> tuple[str, int]:
+        scheduler = _Scheduler()
+        session = scheduler.session()
+        await session.send_pcm(np.zeros(1280, np.int16))
+        scheduler.deliver(Step(events=[TextEvent(" waiting", 0)], utterance=0))
+        await asyncio.sleep(0)
+        session.drop_utterance()
+        for utterance, text in ((0, " late"), (1, " next")):
+            scheduler.deliver(Step(events=[TextEvent(text, 1)], utterance=utterance))
+        update = await anext(session.updates())
+        return update.text, scheduler.taken_events
+
+    assert asyncio.run(run()) == (" next", 3)
+
+
+def test_steps_that_wait_are_joined_up_to_a_flush() -> None:
+    async def run() -> list[tuple[str, bool]]:
+        scheduler = _Scheduler()
+        session = scheduler.session()
+        await session.send_pcm(np.zeros(1280, np.int16))
+        for token, flushed in enumerate((False, True, False)):
+            scheduler.deliver(Step(events=[TextEvent(f" {token}", token)], flushed=flushed))
+        await asyncio.sleep(0)
+        updates = session.updates()
+        told = [await anext(updates) for _ in range(2)]
+        assert scheduler.taken_events == 3
+        return [(update.text, update.flushed) for update in told]
+
+    assert asyncio.run(run()) == [(" 0 1", True), (" 2", False)]
+
+
+def test_the_end_of_an_utterance_brings_out_what_the_resampler_holds() -> None:
+    async def run() -> list[Any]:
+        scheduler = _Scheduler()
+        session = scheduler.session()
+        session.configure(decoder=PcmDecoder("pcm_s16le", 24000))
+        await session.send_audio(bytes(2 * 2400))
+        session.finish()
+        return scheduler.items
+
+    *audio, finish, restart = asyncio.run(run())
+    assert sum(len(piece) for piece in audio) == 1600 and [finish, restart] == [Mark.FINISH, Mark.RESTART]
 
 
 # --- turns and segments

@@ -34,8 +34,8 @@ class SteppedScheduler(Scheduler):
     """Runs a round when the test says so: `between` is called before each, in the scheduler's thread, with what
     would otherwise come at some moment during the round before."""
 
-    def __init__(self, step_tokens: int = 1) -> None:
-        super().__init__(tiny_engine(), Metrics(), step_tokens=step_tokens)
+    def __init__(self, step_tokens: int = 1, queued_events: int = 256) -> None:
+        super().__init__(tiny_engine(), Metrics(), queued_events, step_tokens)
         self.rounds: list[dict[str, Any]] = []
         self.between: Callable[[int], None] = lambda round_: None
 
@@ -63,13 +63,20 @@ class Client:
         self.told: list[int] = []
         self.finished = threading.Event()
         self.ready = threading.Event()
+        self.takes = False  # tells the scheduler that its events are taken
+        self.failed: threading.Event | None = None  # where a failure is expected
         self.lane: Lane = scheduler.open(name, 6, self._take, background=background)
 
     def _take(self, step: Step) -> None:
+        if step.failure is not None and self.failed is not None:
+            self.failed.set()
+            return
         assert step.failure is None, step.failure
         self.steps.append(step)
         self.told.append(len(self.scheduler.rounds))
         self.ready.set()
+        if self.takes:
+            self.scheduler.taken(self.lane, len(step.events))
         if step.finished:
             self.finished.set()
 
@@ -168,6 +175,36 @@ def test_a_late_live_stream_goes_before_files(scheduler: SteppedScheduler) -> No
     both = [at for at, streams in enumerate(late) if streams == 2]
     assert len(late) >= 3 * BACKGROUND_EVERY
     assert np.diff(both[:3]).tolist() == [BACKGROUND_EVERY] * 2, late
+
+
+def test_nothing_is_computed_for_a_client_that_takes_nothing() -> None:
+    scheduler = SteppedScheduler(queued_events=4)
+    slow, quick = Client(scheduler, "slow"), Client(scheduler, "quick")
+    quick.takes = True
+    for client in (slow, quick):
+        client.put(pcm16(), Mark.FINISH)
+    scheduler.start()
+    try:
+        assert quick.finished.wait(WAIT_S)
+        assert not slow.finished.is_set() and slow.lane.queued_marks == 1
+        slow.takes = True
+        scheduler.taken(slow.lane, slow.lane.waiting_events)
+        assert slow.finished.wait(WAIT_S)
+    finally:
+        scheduler.stop()
+
+
+def test_who_is_refused_in_a_shared_round_fails_alone() -> None:
+    scheduler = SteppedScheduler()
+    good, bad = Client(scheduler, "good"), Client(scheduler, "bad")
+    bad.failed = threading.Event()
+    good.put(pcm16(), Mark.FINISH)
+    bad.put(token(0), Mark.FINISH, token(1))  # audio behind the end, without a new utterance
+    scheduler.start()
+    try:
+        assert bad.failed.wait(WAIT_S) and good.finished.wait(WAIT_S)
+    finally:
+        scheduler.stop()
 
 
 def test_streams_are_made_and_renewed_beside_the_rounds(

@@ -138,9 +138,8 @@ class Lane:
         return True
 
     def restart(self) -> None:
-        """Begins the next utterance."""
+        """Begins the next utterance; no action is unfinished (`take_preparation`)."""
         self.stream.reset()
-        self.busy, self.running, self.held, self.held_s = False, None, [], 0.0
         self.generated_tokens = self.delivered_tokens = self.heard_samples = 0
         self.utterance += 1
 
