@@ -234,15 +234,15 @@ class Engine:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The package's text encoder, read on first use."""
-        return Tokenizer.from_file(self.directory / "tekken.json")
+        """The package's text encoder."""
+        return Tokenizer(self._core.encoder)
 
     def hotwords(self, phrases: Any) -> Hotwords:
         """Phrases encoded for this model, to be shared by streams; a `Hotwords` passes through. UsageError as
         in `voxtral_edge.hotwords.parse_hotwords`."""
         if isinstance(phrases, Hotwords):
             return phrases
-        return Hotwords(parse_hotwords(phrases), lambda: self.tokenizer)
+        return Hotwords(parse_hotwords(phrases), self._core.encoder)
 
     def core_stream(self, delay_tokens: int, **options: Any) -> Any:
         """The native stream object, `options` passed through; for `voxtral_edge.inspect` and benchmarks."""

@@ -10,34 +10,25 @@ docs/biasing.md has the method and what was measured.
 
 from __future__ import annotations
 
-import math
 import os
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from voxtral_edge._native import native_module
 from voxtral_edge.errors import UsageError
-from voxtral_edge.tokenizer import Tokenizer
 
-# Logits that a whole phrase gains at its last token; from the sweep in docs/biasing.md.
+# As in csrc/engine/hotwords.h, which checks phrases and cuts them into tokens.
 DEFAULT_WEIGHT = 1.0
 MAX_WEIGHT = 20.0
 MAX_PHRASES = 10_000
-MAX_PHRASE_CHARACTERS = 256
 _MAX_FILE_BYTES = 8 << 20
 
 # Where servers' clients put the phrase and its weight in an object.
 _PHRASE_KEYS = ("phrase", "text", "content", "word", "value", "keyword")
 _WEIGHT_KEYS = ("weight", "boost", "score", "bias")
-_WEIGHT_SUFFIX = re.compile(r"^(.*\S)\s+:\s*(\S+)$", re.DOTALL)
-# Scripts written without spaces: a phrase may begin anywhere in a text.
-_NO_SPACES = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +47,12 @@ class Hotwords:
     tree      the native prefix tree over token ids; None for an empty list
     """
 
-    def __init__(self, phrases: Iterable[Hotword], tokenizer: Callable[[], Tokenizer]) -> None:
+    def __init__(self, phrases: Iterable[Hotword], encoder: Any) -> None:
         self.phrases = _merged(phrases)
         self.tree: Any = None
         if self.phrases:
-            self.tree = native_module().BiasTree(list(_entries(self.phrases, tokenizer())))
+            pairs = [(hotword.phrase, hotword.weight) for hotword in self.phrases]
+            self.tree = encoder.hotword_tree(pairs)
 
     def __len__(self) -> int:
         return len(self.phrases)
@@ -91,23 +83,18 @@ def parse_hotwords(value: Any) -> list[Hotword]:
             raise UsageError(
                 f"hotwords {_shown(value)} looks like a file's name; pass pathlib.Path({_shown(value)})"
             )
-        items: Iterable[Any] = [_suffixed(part) for part in value.split(",") if part.strip()]
-    elif isinstance(value, os.PathLike):
-        items = _lines(Path(value))
-    elif isinstance(value, Mapping):
-        items = value.items() if not _is_item(value) else [value]
+        return _hotwords(native_module().parse_hotwords(_unicode(value, "hotwords"), ","))
+    if isinstance(value, os.PathLike):
+        return _hotwords(native_module().parse_hotwords(_text_of(Path(value)), "\n"))
+    if isinstance(value, Mapping):
+        items: Iterable[Any] = value.items() if not _is_item(value) else [value]
     elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
         items = value
     else:
         raise UsageError(f"hotwords is a {type(value).__name__}; pass a list of phrases or a file's path")
-    found: list[Hotword] = []
-    for number, item in enumerate(items, 1):
-        if number > MAX_PHRASES:
-            raise UsageError(
-                f"hotwords: more than {MAX_PHRASES} phrases; keep those that are likely to be said"
-            )
-        found.append(_checked(item, number))
-    return found
+    some = islice(items, MAX_PHRASES + 1)  # one more than allowed, of a source that may never end
+    pairs = [_pair(item, f"hotwords, item {number}") for number, item in enumerate(some, 1)]
+    return _hotwords(native_module().checked_hotwords(pairs))
 
 
 def read_hotwords_option(text: str) -> list[Hotword]:
@@ -131,40 +118,6 @@ def _looks_like_a_file(text: str) -> bool:
     return text.endswith((".txt", ".lst")) or text.startswith((os.sep, f".{os.sep}", f"..{os.sep}", "~"))
 
 
-def spellings(phrase: str) -> list[tuple[str, bool]]:
-    """How a phrase may stand in a transcript: (text, opening). Words carry their leading space, so a spelling without
-    one is possible only as the opening of a transcript, except in scripts that write no spaces. Case: as
-    given, all lower case, and with a capital first letter as at the beginning of a sentence."""
-    capital = phrase[0].upper() + phrase[1:]
-    cases = dict.fromkeys([phrase, phrase.lower(), capital])
-    anywhere = _NO_SPACES.match(phrase) is not None
-    return [(" " + case, False) for case in cases] + [(case, not anywhere) for case in cases]
-
-
-def _entries(
-    phrases: Iterable[Hotword], tokenizer: Tokenizer
-) -> Iterator[tuple[list[int], list[float], bool]]:
-    for hotword in phrases:
-        for text, opening in spellings(hotword.phrase):
-            ids = tokenizer.encode(text)
-            shares = _shares([tokenizer.piece(token) for token in ids])
-            yield ids, [hotword.weight * share for share in shares], opening
-
-
-def _shares(pieces: list[bytes]) -> list[float]:
-    """What each token of a spelling earns of the weight: the share of the phrase that is written with it. The
-    first letters of "Kubernetes" fit many words and get little, its last ones nearly everything. One letter
-    that begins a longer phrase gets nothing, because it may be a letter that is being spelled."""
-    lengths = [len(piece) for piece in pieces]
-    lengths[0] -= pieces[0].startswith(b" ")
-    total, written = sum(lengths), 0
-    shares = []
-    for length in lengths:
-        written += length
-        shares.append(written / total if written > 1 or total == 1 else 0.0)
-    return shares
-
-
 def _merged(phrases: Iterable[Hotword]) -> tuple[Hotword, ...]:
     weights: dict[str, float] = {}
     for hotword in phrases:
@@ -172,25 +125,24 @@ def _merged(phrases: Iterable[Hotword]) -> tuple[Hotword, ...]:
     return tuple(Hotword(phrase, weight) for phrase, weight in weights.items())
 
 
-def _checked(item: Any, number: int) -> Hotword:
-    """One item of a list, in any shape, as a valid hotword."""
-    where = f"hotwords, item {number}"
+def _hotwords(pairs: Iterable[tuple[str, float]]) -> list[Hotword]:
+    return [Hotword(phrase, weight) for phrase, weight in pairs]
+
+
+def _pair(item: Any, where: str) -> tuple[str, float]:
+    """One item of a list, in any shape, as the core takes it."""
     phrase, weight = _shape(item, where)
     if not isinstance(phrase, str):
         raise UsageError(f"{where}: {_shown(phrase)} is not text; pass a str (decode bytes as UTF-8 first)")
+    return _unicode(phrase, where), DEFAULT_WEIGHT if weight is None else _weight(weight, where)
+
+
+def _unicode(text: str, where: str) -> str:
     try:
-        phrase.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UsageError(f"{where}: {phrase[:40]!a} is not valid Unicode text") from error
-    phrase = " ".join(unicodedata.normalize("NFC", phrase).split())
-    if not any(character.isalnum() for character in phrase):
-        raise UsageError(f"{where}: {phrase!r} has no letter or digit; leave it out")
-    if len(phrase) > MAX_PHRASE_CHARACTERS:
-        raise UsageError(
-            f"{where}: {phrase[:30]!r}… has {len(phrase)} characters; {MAX_PHRASE_CHARACTERS} are the limit, "
-            "give its rare words one by one"
-        )
-    return Hotword(phrase, _weight(weight, where))
+        raise UsageError(f"{where}: {text[:40]!a} is not valid Unicode text") from error
+    return text
 
 
 def _shape(item: Any, where: str) -> tuple[Any, Any]:
@@ -209,39 +161,25 @@ def _shape(item: Any, where: str) -> tuple[Any, Any]:
 
 
 def _weight(value: Any, where: str) -> float:
-    if value is None:
-        return DEFAULT_WEIGHT
-    try:
-        weight = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
-        weight = math.nan
-    if not 0.0 < weight <= MAX_WEIGHT:
-        raise UsageError(
-            f"{where}: weight {_shown(value)} is not a number above 0 and at most {MAX_WEIGHT:.0f}"
-        )
-    return weight
+    if not isinstance(value, bool):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    raise UsageError(f"{where}: weight {_shown(value)} is not a number above 0 and at most {MAX_WEIGHT:.0f}")
 
 
-def _suffixed(text: str) -> Any:
-    """`phrase :weight` as a pair, a phrase without weight as it is. Only a colon after white space counts:
-    "10:30"."""
-    match = _WEIGHT_SUFFIX.match(text.strip())
-    return (match.group(1), match.group(2)) if match else text.strip()
-
-
-def _lines(path: Path) -> list[Any]:
+def _text_of(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise UsageError(
                 f"{path}: is larger than {_MAX_FILE_BYTES >> 20} MiB; is it really a list of phrases?"
             )
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
-    lines = (line.strip() for line in text.splitlines())
-    return [_suffixed(line) for line in lines if line and not line.startswith("#")]
 
 
 def _is_item(value: Mapping[Any, Any]) -> bool:

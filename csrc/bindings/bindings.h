@@ -25,6 +25,7 @@ class BoundEngine {
   virtual std::shared_ptr<Engine> engine() = 0;
   std::shared_ptr<const Package> package() const { return opened_.package; }
   std::shared_ptr<const Tekken> tokenizer() const { return opened_.tokenizer; }
+  std::shared_ptr<const TextEncoder> encoder() const { return opened_.encoder; }
 
  private:
   OpenedPackage opened_;
@@ -37,6 +38,7 @@ void bind_errors(py::module_& module);
 void bind_machine(py::module_& module);
 void bind_audio(py::module_& module);
 void bind_engines(py::module_& module);
+void bind_text(py::module_& module);
 void bind_stream(py::module_& module);
 
 }  // namespace voxtral_edge

@@ -210,6 +210,8 @@ void bind_engines(py::module_& module) {
       .def_property_readonly("name", [](const BoundEngine& e) { return e.package()->name(); })
       .def_property_readonly("directory", [](const BoundEngine& e) { return e.package()->directory(); })
       .def_property_readonly("precision", [](const BoundEngine& e) { return e.package()->precision(); })
+      .def_property_readonly("encoder",
+                             [](const BoundEngine& e) { return std::const_pointer_cast<TextEncoder>(e.encoder()); })
       .def_property_readonly("audio", &audio_info);
 
   py::class_<BoundNativeEngine, BoundEngine, std::shared_ptr<BoundNativeEngine>>(module, "NativeEngine")

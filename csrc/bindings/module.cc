@@ -5,6 +5,7 @@ PYBIND11_MODULE(_core, module) {
   voxtral_edge::bind_errors(module);
   voxtral_edge::bind_machine(module);
   voxtral_edge::bind_audio(module);
+  voxtral_edge::bind_text(module);
   voxtral_edge::bind_engines(module);
   voxtral_edge::bind_stream(module);
 }

@@ -197,14 +197,6 @@ py::list run_group(const std::vector<std::tuple<py::object, std::optional<py::ar
 }  // namespace
 
 void bind_stream(py::module_& module) {
-  py::class_<BiasTree, std::shared_ptr<BiasTree>>(
-      module, "BiasTree", "Phrases to listen for: [(token ids, bonus of each, opening), ...], one entry per spelling.")
-      .def(py::init([](const std::vector<std::tuple<std::vector<std::uint32_t>, std::vector<float>, bool>>& entries) {
-             std::vector<BiasSpelling> spellings;
-             for (const auto& [ids, bonuses, opening] : entries) spellings.push_back({ids, bonuses, opening});
-             return std::make_shared<BiasTree>(spellings);
-           }),
-           py::arg("spellings"));
   py::class_<PadRunPenalty>(
       module, "PadRunPenalty",
       "What a pad's logit loses in a long run of pads: min(most, per_token * (run - after_tokens)).")

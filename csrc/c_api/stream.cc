@@ -11,6 +11,7 @@
 #include "audio/pcm.h"
 #include "c_api/guard.h"
 #include "c_api/handles.h"
+#include "engine/hotwords.h"
 #include "engine/option_values.h"
 #include "engine/stream_group.h"
 
@@ -18,7 +19,7 @@ namespace voxtral_edge::c_api {
 namespace {
 
 // Sizes of the structures' first versions, which stay whatever is appended; no padding at the end (see engine.cc).
-constexpr std::size_t kStreamOptionsSize = offsetof(ve_stream_options, reserved) + sizeof(uint32_t);
+constexpr std::size_t kStreamOptionsSize = offsetof(ve_stream_options, hotwords) + sizeof(const char*);
 constexpr std::size_t kStatsSize = offsetof(ve_stats, gain_decibels) + sizeof(double);
 constexpr std::size_t kWorkSize = offsetof(ve_work, reserved) + sizeof(uint32_t);
 static_assert(kStreamOptionsSize == sizeof(ve_stream_options) && kStatsSize == sizeof(ve_stats) &&
@@ -28,7 +29,7 @@ void check_reserved(std::uint32_t value, const char* name) {
   if (value != 0) refuse(std::string(name) + ".reserved is " + std::to_string(value) + "; it must be 0");
 }
 
-StreamOptions stream_options(const ve_stream_options& o) {
+StreamOptions stream_options(const ve_stream_options& o, const TextEncoder& encoder) {
   check_reserved(o.reserved, "options");
   if (o.automatic_gain != 0 && o.gain_decibels != 0.0f) {
     refuse("options: gain_decibels and automatic_gain exclude each other; set one of them");
@@ -40,6 +41,7 @@ StreamOptions stream_options(const ve_stream_options& o) {
   if (o.automatic_gain != 0) options.gain.decibels.reset();
   if (o.break_pad_runs != 0) options.pad_run_penalty.emplace();
   options.keep_history = o.discard_history == 0;
+  if (o.hotwords != nullptr) options.bias = hotword_tree(parse_hotwords(o.hotwords, '\n'), encoder);
   return options;
 }
 
@@ -189,7 +191,7 @@ ve_status ve_stream_create(ve_engine* engine, const ve_stream_options* options, 
     required(engine, "engine");
     const ve_stream_options given =
         options == nullptr ? ve_stream_options VE_STREAM_OPTIONS_INIT : taken(*options, kStreamOptionsSize, "options");
-    *stream = new ve_stream(*engine, stream_options(given), given.recorded != 0);
+    *stream = new ve_stream(*engine, stream_options(given, *engine->opened.encoder), given.recorded != 0);
   });
 }
 

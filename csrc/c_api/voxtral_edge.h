@@ -141,8 +141,10 @@ typedef struct ve_stream_options {
   uint32_t discard_history;   // not 0: constant memory; ve_stream_text, token ids and the final event stay empty
   uint32_t max_batch_tokens;  // tokens of waiting audio per pass of the encoder, at most 4096; 0: the engine's choice
   uint32_t reserved;          // 0
+  const char* hotwords;       // phrases that are likely to be said, one per line, each with an optional " :weight"
+                              // (docs/biasing.md); NULL: none
 } ve_stream_options;
-#define VE_STREAM_OPTIONS_INIT {sizeof(ve_stream_options), 0, 0.0f, 0, 0, 0, 0, 0, 0}
+#define VE_STREAM_OPTIONS_INIT {sizeof(ve_stream_options), 0, 0.0f, 0, 0, 0, 0, 0, 0, NULL}
 
 // A new stream. options: NULL for the defaults. *stream is NULL after an error. The first stream of a delay computes
 // about a second of silence on a slow device; do it before the microphone opens.

@@ -34,6 +34,7 @@ OpenedPackage open_package(const std::string& directory) {
                                              " special tokens, manifest.json says " +
                                              std::to_string(tokens.special_count) + "; export the package again");
   }
+  opened.encoder = std::make_shared<const TextEncoder>(opened.tokenizer);
   return opened;
 }
 

@@ -12,7 +12,7 @@ namespace voxtral_edge {
 namespace {
 
 constexpr std::size_t kMostPieceBytes = std::size_t{64} << 10;
-constexpr std::int64_t kMostSpecials = 1 << 16;
+constexpr std::int64_t kMostSpecials = 1 << 16, kMostTokens = 1 << 24;
 constexpr const char* kAdvice = "take tekken.json from the checkpoint that the weights came from";
 
 constexpr std::array<std::int8_t, 256> base64_digits() {
@@ -50,13 +50,18 @@ bool append_base64(std::string_view text, std::string& out) {
 
 }  // namespace
 
-Tekken Tekken::load(const std::string& path, std::size_t vocab_size) {
+Tekken Tekken::load(const std::string& path, std::optional<std::size_t> wanted_vocab_size) {
   const JsonLimits limits;
   const JsonDocument document = JsonDocument::parse(read_whole(open_file(path), limits.bytes), path, kAdvice, limits);
   const JsonValue root = document.root();
   Tekken tekken;
+  const JsonValue config = root.at("config");
   tekken.special_count_ =
-      static_cast<std::size_t>(root.at("config").at("default_num_special_tokens").as_integer(1, kMostSpecials));
+      static_cast<std::size_t>(config.at("default_num_special_tokens").as_integer(1, kMostSpecials));
+  if (const auto pattern = config.find("pattern")) tekken.pattern_ = pattern->as_string();
+  const std::size_t vocab_size =
+      wanted_vocab_size ? *wanted_vocab_size
+                        : static_cast<std::size_t>(config.at("default_vocab_size").as_integer(1, kMostTokens));
   tekken.read_specials(root.at("special_tokens"));
   const JsonValue vocab = root.at("vocab");
   if (vocab_size <= tekken.special_count_ || vocab.size() < vocab_size - tekken.special_count_) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <thread>
 
+#include "c_api/guard.h"
 #include "c_api_testing.h"
 
 namespace voxtral_edge {
@@ -174,6 +175,11 @@ TEST("options of the stream") {
   CHECK_FAILS(create([](auto& o) { o.gain_decibels = 3.0f, o.automatic_gain = 1; }), VE_ERROR_USAGE, "exclude");
   CHECK_FAILS(create([](auto& o) { o.max_batch_tokens = 4097; }), VE_ERROR_USAGE, "max_batch_tokens");
   CHECK_FAILS(create([](auto& o) { o.reserved = 1; }), VE_ERROR_USAGE, "reserved");
+  CHECK_FAILS(create([](auto& o) { o.hotwords = "voice\n?!"; }), VE_ERROR_USAGE, "hotwords, item 2");
+  CHECK_FAILS(create([](auto& o) { o.hotwords = "voice :21"; }), VE_ERROR_USAGE, "weight 21");
+  CHECK_FAILS(create([](auto& o) { o.hotwords = "caf\xE9"; }), VE_ERROR_USAGE, "UTF-8");
+  CHECK_EQ(create([](auto& o) { o.hotwords = "# names\n\nvoice :2\n"; }), VE_OK);
+  CHECK_EQ(create([](auto& o) { o.hotwords = ""; }), VE_OK);
   CHECK_EQ(create([](auto& o) { o.automatic_gain = o.break_pad_runs = 1, o.max_batch_tokens = 3; }), VE_OK);
 }
 
@@ -206,6 +212,26 @@ TEST("structures of other versions") {
   ve_engine_info info{};
   CHECK_FAILS(ve_engine_get_info(model.engine, &info), VE_ERROR_USAGE, "info.struct_size is 0");
   ve_stream_free(stream);
+}
+
+TEST("a program that was built before a field was added, with this library") {
+  struct First {
+    std::size_t struct_size;
+    std::uint64_t a;
+  };
+  struct Second {
+    std::size_t struct_size;
+    std::uint64_t a, b;
+  };
+  union {
+    First first;
+    Second second;
+  } memory{};
+  memory.second = {sizeof(First), 5, 7};  // 7: what happens to lie behind the older structure
+  const Second read = c_api::taken(memory.second, sizeof(First), "options");
+  CHECK(read.a == 5 && read.b == 0);
+  c_api::give(Second{sizeof(Second), 8, 9}, memory.second, sizeof(First), "info");
+  CHECK(memory.second.struct_size == sizeof(First) && memory.second.a == 8 && memory.second.b == 7);
 }
 
 TEST("after a failure in the middle only reset and reading are possible") {

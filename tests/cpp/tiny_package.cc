@@ -152,7 +152,7 @@ std::vector<std::string> pieces(std::size_t count) {
   std::vector<std::string> out;
   for (int byte = 0; byte < 256; ++byte) out.push_back(std::string(1, static_cast<char>(byte)));
   for (const char* word :
-       {" the", " and", " voice", "ing", "'s", ",", ".", " é", "漢", " 日本", " \xF0\x9F", "\x98\x80"}) {
+       {" the", " and", " voice", "ing", "'s", " ,", " .", " é", "漢", " 日本", " \xF0\x9F", "\x98\x80"}) {
     out.emplace_back(word);
   }
   while (out.size() < count) out.push_back(" w" + std::to_string(out.size()));
@@ -171,8 +171,9 @@ std::string tekken_text(const ModelConfig& config) {
   const TokenConfig& tokens = config.tokens;
   const std::vector<std::string> vocabulary = pieces(tokens.vocab_size - tokens.special_count + 8);
   std::ostringstream out;
-  out << R"({"config": {"pattern": "\\s+", "num_vocab_tokens": )" << vocabulary.size() << R"(, "default_vocab_size": )"
-      << tokens.vocab_size << R"(, "default_num_special_tokens": )" << tokens.special_count << R"(, "version": "v7"},)"
+  out << R"({"config": {"pattern": " ?[^\\s]+|\\s+", "num_vocab_tokens": )" << vocabulary.size()
+      << R"(, "default_vocab_size": )" << tokens.vocab_size << R"(, "default_num_special_tokens": )"
+      << tokens.special_count << R"(, "version": "v7"},)"
       << "\n\"vocab\": [";
   for (std::size_t rank = 0; rank < vocabulary.size(); ++rank) {
     out << (rank == 0 ? "\n" : ",\n") << R"( {"rank": )" << rank << R"(, "token_bytes": ")" << base64(vocabulary[rank])

@@ -32,6 +32,7 @@ class StreamOptions(ctypes.Structure):
         ("discard_history", c_uint32),
         ("max_batch_tokens", c_uint32),
         ("reserved", c_uint32),
+        ("hotwords", c_char_p),
     ]
 
 

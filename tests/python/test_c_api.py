@@ -163,6 +163,23 @@ def test_ids_text_and_events_are_those_of_the_python_interface(library: CLibrary
 
 
 @pytest.mark.slow
+def test_hotwords_are_those_of_the_python_interface(library: CLibrary) -> None:
+    pcm = pcm16("zero-to-nine.wav")
+    listed = [("four nine", 6.0), ("one", 2.0)]
+    text = "# what is likely to be said\nfour nine :6\n\none :2\n"
+    engine = ve.load("tiny-en")
+    same = engine.core_stream(6, bias=engine.hotwords(listed).tree)
+    same.feed(pcm)
+    same.finish()
+    stream = library.stream(hotwords=text.encode())
+    stream.feed(pcm)
+    stream.finish()
+    assert stream.token_ids == same.token_ids
+    assert stream.text == "zero one two three four nine six seven eight nine"
+    stream.close()
+
+
+@pytest.mark.slow
 def test_delays_are_those_of_the_python_interface(library: CLibrary) -> None:
     for delay_ms in range(1, 2600):
         if delay_ms in ve.VALID_DELAYS_MS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from front_door import run_cli, sample, sample_text, tiny_engine
 
 import voxtral_edge as ve
+from voxtral_edge._native import native_module
 from voxtral_edge.audio import read_audio
 from voxtral_edge.hotwords import (
     DEFAULT_WEIGHT,
@@ -16,7 +18,6 @@ from voxtral_edge.hotwords import (
     Hotword,
     parse_hotwords,
     read_hotwords_option,
-    spellings,
 )
 
 OTHER = ["kubernetes", "zurich", "raspberry", "jetson", "tokyo", "elephant", "mountain", "guitar", "umbrella"]
@@ -38,7 +39,8 @@ OTHER = ["kubernetes", "zurich", "raspberry", "jetson", "tokyo", "elephant", "mo
         ),
         ({"text": "etcd", "boost": "4"}, [("etcd", 4.0)]),
         (("one", "two"), [("one", DEFAULT_WEIGHT), ("two", DEFAULT_WEIGHT)]),
-        (["Zu\u0308rich"], [("Zürich", DEFAULT_WEIGHT)]),
+        (["Zu\u0308rich", "\u1112\u1161\u11ab"], [("Zürich", DEFAULT_WEIGHT), ("한", DEFAULT_WEIGHT)]),
+        ("one : 2, two:3, :4, 10:30 :1e0", [("one", 2), ("two:3", 1), (":4", 1), ("10:30", 1)]),
     ],
 )
 def test_shapes(value: object, expected: list[tuple[str, float]]) -> None:
@@ -66,7 +68,10 @@ def test_a_file_has_a_phrase_per_line(tmp_path: Path) -> None:
         ([("one", 21)], "at most 20"),
         ([("one", float("nan"))], "weight nan"),
         ([("one", True)], "weight True"),
-        ("one :heavy", "weight 'heavy'"),
+        ("one :heavy", 'item 1: weight "heavy"'),
+        ("one, two : 21", "item 2: weight 21 is"),
+        ([("one", "heavy")], "item 1: weight 'heavy'"),
+        ("caf\udce9", "not valid Unicode"),
         ([{"name": "one"}], 'no "phrase"'),
         ([3], "neither a phrase"),
         (7, "hotwords is a int"),
@@ -89,7 +94,25 @@ def test_files_that_are_not_text_are_refused(tmp_path: Path) -> None:
         read_hotwords_option(str(tmp_path / "absent.txt"))
 
 
+def test_phrases_are_composed_and_cased_as_python_does() -> None:
+    """Of all letters: NFC, and one for one in lower case and as a capital."""
+    composed, spellings = native_module().checked_hotwords, native_module().hotword_spellings
+    for first in range(0, 0x30000, 256):
+        letters = [
+            chr(code) for code in range(first, first + 256) if unicodedata.category(chr(code))[0] in "LM"
+        ]
+        phrases = [f"a{letter}\u0327\u0301{letter}" for letter in letters]
+        given = composed([(phrase, 1.0) for phrase in phrases])
+        assert [phrase for phrase, _ in given] == [unicodedata.normalize("NFC", phrase) for phrase in phrases]
+        for letter in letters:
+            if unicodedata.category(letter)[0] != "L" or len(letter.lower() + letter.upper()) > 2:
+                continue
+            found = {text for text, _ in spellings(letter)}
+            assert {letter.lower(), letter.upper()} <= found, ascii(letter)
+
+
 def test_spellings() -> None:
+    spellings = native_module().hotword_spellings
     assert spellings("zürich west") == [
         (" zürich west", False), (" Zürich west", False), ("zürich west", True), ("Zürich west", True)
     ]  # fmt: skip

@@ -207,5 +207,5 @@ def test_hotwords_are_written_with_the_tokens_the_model_would_use(
     tokenizer = Tokenizer.from_file(package / "tekken.json")
     for word in SPOKEN[language]:
         assert tokenizer.encode(word) == reference.encode(word, bos=False, eos=False)
-    phrases = Hotwords(parse_hotwords([word.strip() for word in SPOKEN[language]]), lambda: tokenizer)
+    phrases = Hotwords(parse_hotwords([word.strip() for word in SPOKEN[language]]), tokenizer.core)
     assert phrases.tree is not None and len(phrases) == len(SPOKEN[language])
