@@ -215,6 +215,23 @@ TEST("f16 ends at its largest number, and what is not finite stays visible") {
   }
 }
 
+TEST("a ring that is taken for full holds the same small number everywhere, if a window came before") {
+  for (const KvType type : {KvType::f32, KvType::f16, KvType::i8}) {
+    KvRing ring({2, 2, 5, 150, 3, type});
+    ring.reset(149);
+    CHECK_THROWS_CODE(ring.assume_full(), ErrorCode::usage);
+    ring.reset(150);
+    ring.assume_full();
+    CHECK_EQ(ring.first_position(), 0u);
+    for (std::size_t lh = 0; lh < 4; ++lh) {
+      const check::RingReader reader(ring, lh / 2, lh % 2);
+      for (std::uint64_t p = 0; p < 150; ++p) {
+        for (std::size_t d = 0; d < 5; ++d) CHECK(reader.key(p, d) == 0x1p-6f && reader.value(p, d) == 0x1p-6f);
+      }
+    }
+  }
+}
+
 TEST("bytes of a ring: one per number and a scale per 32 with int8, two with f16, four with f32") {
   const auto bytes = [](KvType type) { return KvRingShape{3, 2, 128, 8192, 64, type}.bytes(); };
   const std::size_t numbers = 2 * 3 * 2 * 128 * 8256;  // 8255 slots rounded up to blocks of 64

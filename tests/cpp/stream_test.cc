@@ -1,4 +1,4 @@
-// The streaming loop: its grid, its prompt, chunking, flush, finish, EOS, text and times.
+// The streaming loop: its grid, its prompt, chunking, drafts, finish, reset.
 #include "engine/stream.h"
 
 #include <algorithm>
@@ -7,55 +7,12 @@
 #include <set>
 #include <vector>
 
-#include "base/utf8.h"
 #include "check.h"
-#include "engine_testing.h"
-#include "scripted_engine.h"
+#include "stream_testing.h"
 
 namespace voxtral_edge {
-namespace {
 
-using check::ScriptedEngine;
-using check::TinyModel;
-using check::Transcription;
-
-const TinyModel& model() {
-  static const TinyModel value = check::make_model();
-  return value;
-}
-
-StreamOptions options_of(std::size_t delay, std::size_t batch = 0) {
-  StreamOptions options;
-  options.delay_tokens = delay;
-  options.max_batch_tokens = batch;
-  return options;
-}
-
-// The id of a piece of the tiny vocabulary: bytes first, then the words of tiny_package.cc.
-std::uint32_t byte_token(unsigned char byte) {
-  return static_cast<std::uint32_t>(check::tiny_config().tokens.special_count) + byte;
-}
-std::uint32_t piece_token(std::size_t index) { return byte_token(0) + 256 + static_cast<std::uint32_t>(index); }
-
-struct Scripted {
-  std::shared_ptr<ScriptedEngine> engine;
-  Stream stream;
-  explicit Scripted(ScriptedEngine::Token token, StreamOptions options = options_of(3),
-                    std::vector<double> costs = {1.0})
-      : engine(std::make_shared<ScriptedEngine>(model().engine->config(), std::move(token), nullptr, std::move(costs))),
-        stream(engine, model().tokenizer, options) {}
-};
-
-std::uint32_t pad() { return model().engine->config().tokens.streaming_pad; }
-std::uint32_t mark() { return model().engine->config().tokens.streaming_word; }
-std::uint32_t eos() { return model().engine->config().tokens.eos; }
-
-std::size_t count_of(const Events& events, EventType type) {
-  return static_cast<std::size_t>(
-      std::count_if(events.begin(), events.end(), [&](const Event& e) { return e.type == type; }));
-}
-
-}  // namespace
+using namespace check;
 
 TEST("token k runs with sample 1280 (k + 1) + 39 and not before") {
   Scripted s([](std::uint64_t) { return pad(); }, options_of(3, 1));
@@ -74,7 +31,7 @@ TEST("prompt BOS and pads, then each token feeds the next; one token per 80 ms")
     Scripted s([](std::uint64_t g) { return byte_token('a' + g % 26); }, options_of(delay));
     const auto& audio = model().engine->config().audio;
     const std::size_t samples = 20000;
-    const Transcription t = check::transcribe(s.stream, check::synthetic_audio(samples, 1));
+    const Transcription t = transcribe(s.stream, synthetic_audio(samples, 1));
     const std::size_t prompt = 1 + audio.left_pad_tokens + delay;
     const std::size_t tokens =
         audio.left_pad_tokens + (samples + 1279) / 1280 + delay + 1 + audio.right_pad_extra_tokens;
@@ -93,11 +50,11 @@ TEST("prompt BOS and pads, then each token feeds the next; one token per 80 ms")
 TEST("any chunking gives the same bits: ids, text, words, times, every intermediate") {
   StreamOptions options = options_of(2);
   options.trace = true;
-  const std::vector<float> audio = check::synthetic_audio(50000, 3);  // 39 + 17 tokens: over two decoder windows
-  const Transcription expected = check::transcribe(model(), options, audio);
+  const std::vector<float> audio = synthetic_audio(50000, 3);  // 39 + 17 tokens: over two decoder windows
+  const Transcription expected = transcribe(model(), options, audio);
   CHECK(std::set<std::uint32_t>(expected.ids.begin(), expected.ids.end()).size() > 5);  // the model says something
-  check::Numbers numbers(1);
-  for (int round = 0; round < (check::kSlow ? 6 : 30); ++round) {
+  Numbers numbers(1);
+  for (int round = 0; round < (kSlow ? 6 : 30); ++round) {
     std::vector<std::size_t> pieces;
     for (int i = 0; i < 400; ++i) {
       const std::size_t most = std::size_t{1} << numbers.below(15);
@@ -106,29 +63,29 @@ TEST("any chunking gives the same bits: ids, text, words, times, every intermedi
     pieces.push_back(1 + numbers.below(5000));
     options.max_batch_tokens = numbers.below(2) == 0 ? 0 : 1 + numbers.below(9);
     options.max_drafts = numbers.below(6);
-    check::check_same(check::transcribe(model(), options, audio, pieces), expected);
+    check_same(transcribe(model(), options, audio, pieces), expected);
   }
   for (const std::size_t piece : {1, 39, 40, 41, 160, 1279, 1280, 1281, 1320, 49999}) {
-    check::check_same(check::transcribe(model(), options, audio, std::vector<std::size_t>{piece}), expected);
+    check_same(transcribe(model(), options, audio, std::vector<std::size_t>{piece}), expected);
   }
 }
 
 TEST("drafts cost passes or save them, never a token") {
-  const std::vector<float> audio = check::synthetic_audio(60000, 12);
+  const std::vector<float> audio = synthetic_audio(60000, 12);
   StreamOptions options = options_of(3);
   options.trace = true;
   options.max_drafts = 0;
-  const Transcription expected = check::transcribe(model(), options, audio);
+  const Transcription expected = transcribe(model(), options, audio);
   for (const std::size_t drafts : {1, 2, 3, 7, 20, 63, 1000}) {
     options.max_drafts = drafts;
     for (const std::size_t piece : {700, 60000}) {
-      check::check_same(check::transcribe(model(), options, audio, std::vector<std::size_t>{piece}), expected);
+      check_same(transcribe(model(), options, audio, std::vector<std::size_t>{piece}), expected);
     }
   }
 }
 
 TEST("drafts of any length, whatever rows cost, change no token: two thousand tokens, eight windows") {
-  const std::vector<float> audio = check::synthetic_audio(2000 * 1280, 5);
+  const std::vector<float> audio = synthetic_audio(2000 * 1280, 5);
   // Words of changing length at changing distances: some of it can be guessed.
   const auto token = [](std::uint64_t g) {
     const std::uint64_t at = (g * g / 700) % 11;
@@ -157,7 +114,7 @@ TEST("drafts of any length, whatever rows cost, change no token: two thousand to
 }
 
 TEST("audio that more follows waits for full passes, and nothing is lost or late at the end") {
-  const std::vector<float> audio = check::synthetic_audio(300 * 1280, 1);
+  const std::vector<float> audio = synthetic_audio(300 * 1280, 1);
   const auto token = [](std::uint64_t g) { return g % 7 == 3 ? mark() : g % 7 == 4 ? piece_token(0) : pad(); };
   for (const std::size_t drafts : {0, 3, 7, 20}) {
     for (const std::size_t piece : {500, 16 * 1280, 50000}) {
@@ -189,7 +146,7 @@ TEST("a predictable text is drafted: fewer passes, the same requests to the mode
     StreamOptions options = options_of(3, 16);
     options.max_drafts = drafts;
     Scripted s([](std::uint64_t g) { return g % 7 == 3 ? mark() : g % 7 == 4 ? piece_token(0) : pad(); }, options);
-    const Transcription t = check::transcribe(s.stream, check::synthetic_audio(300 * 1280, 1));
+    const Transcription t = transcribe(s.stream, synthetic_audio(300 * 1280, 1));
     CHECK_EQ(t.ids.size(), 311u);
     for (std::size_t g = 0; g < t.ids.size(); ++g)
       CHECK_EQ(t.ids[g], g % 7 == 3 ? mark() : g % 7 == 4 ? piece_token(0) : pad());
@@ -206,7 +163,7 @@ TEST("a predictable text is drafted: fewer passes, the same requests to the mode
 TEST("stages of a pass: every one is timed, and together they are no more than the calls") {
   Stream stream(model().engine, model().tokenizer, options_of(3));
   Events events;
-  stream.feed(check::synthetic_audio(8 * 1280, 1), events);
+  stream.feed(synthetic_audio(8 * 1280, 1), events);
   const StreamStats& stats = stream.stats();
   const EncodeTimes& encode = stats.encode_times;
   const DecodeTimes& decode = stats.decode_times;
@@ -224,18 +181,18 @@ TEST("stages of a pass: every one is timed, and together they are no more than t
 TEST("no audio, one sample, and silence all finish properly") {
   for (const std::size_t samples : {0, 1, 39, 40, 1279, 1280, 1281}) {
     Stream stream(model().engine, model().tokenizer, options_of(6));
-    const Transcription t = check::transcribe(stream, std::vector<float>(samples));
+    const Transcription t = transcribe(stream, std::vector<float>(samples));
     CHECK_EQ(t.ids.size(), (samples + 1279) / 1280 + 11);  // N - P + 1
     CHECK_EQ(count_of(t.events, EventType::final), 1u);
     CHECK(t.events.back().type == EventType::final);
-    CHECK_EQ(check::joined_text(t.events), t.text);
+    CHECK_EQ(joined_text(t.events), t.text);
   }
 }
 
 TEST("finish ends it: feeding, flushing and finishing again are usage errors until reset") {
-  const std::vector<float> audio = check::synthetic_audio(9000, 4);
+  const std::vector<float> audio = synthetic_audio(9000, 4);
   Stream stream(model().engine, model().tokenizer, options_of(3));
-  const Transcription first = check::transcribe(stream, audio);
+  const Transcription first = transcribe(stream, audio);
   Events events;
   CHECK_THROWS_CODE(stream.feed(audio, events), ErrorCode::usage);
   CHECK_THROWS_CODE(stream.feed({}, events), ErrorCode::usage);
@@ -248,16 +205,16 @@ TEST("finish ends it: feeding, flushing and finishing again are usage errors unt
     CHECK(!stream.finished());
     CHECK(stream.token_ids().empty());
     CHECK(stream.text().empty());
-    check::check_same(check::transcribe(stream, audio), first);
+    check_same(transcribe(stream, audio), first);
   }
 }
 
 TEST("reset in the middle leaves nothing behind") {
-  const std::vector<float> audio = check::synthetic_audio(12000, 5);
+  const std::vector<float> audio = synthetic_audio(12000, 5);
   for (const bool trace : {false, true}) {
     StreamOptions options = options_of(3);
     options.trace = trace;
-    const Transcription expected = check::transcribe(model(), options, audio);
+    const Transcription expected = transcribe(model(), options, audio);
     Stream stream(model().engine, model().tokenizer, options);
     for (const std::size_t fed : {1, 700, 1320, 5000, 12000}) {
       Events events;
@@ -267,7 +224,7 @@ TEST("reset in the middle leaves nothing behind") {
       stream.reset();
       stream.flush(events);  // of nothing: no silence is inserted
       CHECK(stream.token_ids().empty());
-      check::check_same(check::transcribe(stream, audio), expected);
+      check_same(transcribe(stream, audio), expected);
     }
   }
 }
@@ -290,7 +247,7 @@ TEST("reset forgets phrases under way, the run of pads and the automatic gain") 
     row[c] = 4.8f;
     row[b] = 4.0f;
   };
-  const Transcription first = check::transcribe(s.stream, audio);
+  const Transcription first = transcribe(s.stream, audio);
   CHECK_EQ(first.ids.size(), 61u);
   CHECK(first.ids[2] == pad() && first.ids[3] == c && first.ids[60] == a);
   CHECK(s.stream.stats().gain_decibels > 3.0f);
@@ -299,14 +256,14 @@ TEST("reset forgets phrases under way, the run of pads and the automatic gain") 
   s.stream.feed({audio.data(), 1}, events);
   CHECK_EQ(s.stream.stats().gain_decibels, 0.0f);
   s.stream.reset();
-  CHECK(check::transcribe(s.stream, audio).ids == first.ids);
+  CHECK(transcribe(s.stream, audio).ids == first.ids);
   // The other order: the run of pads ends at 2, and a third pad of the next stream is no fourth one.
   s.stream.reset();
   events.clear();
   s.stream.feed({audio.data(), 5 * 1280 + 40}, events);
   CHECK_EQ(s.stream.token_ids().size(), 2u);
   s.stream.reset();
-  CHECK(check::transcribe(s.stream, audio).ids == first.ids);
+  CHECK(transcribe(s.stream, audio).ids == first.ids);
 }
 
 TEST("options out of range are usage errors, not allocations that overflow") {
@@ -326,161 +283,25 @@ TEST("options out of range are usage errors, not allocations that overflow") {
   }
 }
 
-TEST("EOS ends a segment of a live stream, not the stream; it ends the offline reference") {
-  const auto script = [](std::uint64_t g) { return g == 4 || g == 9 ? eos() : g % 5 == 1 ? mark() : piece_token(0); };
-  const std::vector<float> audio = check::synthetic_audio(16000, 6);
-  Scripted live(script);
-  const Transcription t = check::transcribe(live.stream, audio);
-  CHECK_EQ(t.ids.size(), 13u + 11u);
-  CHECK_EQ(count_of(t.events, EventType::segment), 2u);
-  CHECK_EQ(live.engine->previous_ids[live.stream.prompt_tokens() + 4], eos());  // fed back
-  for (const Event& event : t.events) {
-    if (event.type == EventType::segment) CHECK_NEAR(event.start_s, event.token_index == 4 ? 0.36 : 0.76, 1e-9);
-  }
-  StreamOptions offline = options_of(3);
-  offline.stop_at_eos = true;
-  Scripted reference(script, offline);
-  const Transcription r = check::transcribe(reference.stream, audio);
-  CHECK_EQ(r.ids.size(), 5u);
-  CHECK_EQ(r.ids.back(), eos());
-  CHECK_EQ(reference.stream.stats().accepted_drafts, 0u);  // no pass runs behind it
-  CHECK_EQ(count_of(r.events, EventType::final), 1u);
-}
-
-TEST("flush brings out the words behind the delay and keeps the time line") {
-  const std::size_t delay = 6;
-  // A word at generated index 10 (mark) and 11; another at 10 + 12 tokens of real audio later.
-  const auto script = [](std::uint64_t g) {
-    return g == 10 || g == 40 ? mark() : g == 11 || g == 41 ? piece_token(0) : pad();
-  };
-  Scripted s(script, options_of(delay));
-  Events events;
-  s.stream.feed(check::synthetic_audio(12 * 1280, 1), events);
-  CHECK_EQ(count_of(events, EventType::word), 0u);
-  s.stream.flush(events);
-  CHECK_EQ(count_of(events, EventType::word), 1u);
-  const std::size_t generated = s.stream.token_ids().size();
-  CHECK(generated >= 12u);
-  const std::size_t before = events.size();
-  s.stream.flush(events);  // nothing new was fed: no second padding
-  CHECK_EQ(events.size(), before);
-  CHECK_EQ(s.stream.token_ids().size(), generated);
-  s.stream.feed(check::synthetic_audio(30 * 1280, 2), events);
-  s.stream.finish(events);
-  std::vector<Event> words;
-  for (const Event& event : events) {
-    if (event.type == EventType::word) words.push_back(event);
-  }
-  CHECK_EQ(words.size(), 2u);
-  CHECK_EQ(words[0].text, "the");
-  CHECK_NEAR(words[0].end_s, 0.84, 1e-9);
-  // 12 real tokens, then delay + 11 of silence: index 40 is real frame 40 - 17 of the audio that was fed.
-  CHECK_NEAR(words[1].end_s, (40 - 17) * 0.08 + 0.04, 1e-9);
-  CHECK_EQ(check::joined_text(events), s.stream.text());
-  CHECK_EQ(s.stream.text(), "the the");
-}
-
-TEST("a flush closes the word that it ends in") {
-  Scripted s([](std::uint64_t) { return piece_token(0); });
-  Events events;
-  s.stream.feed(check::synthetic_audio(6 * 1280, 1), events);
-  s.stream.flush(events);
-  CHECK(count_of(events, EventType::text) > 10u);
-  CHECK_EQ(count_of(events, EventType::word), count_of(events, EventType::text));
-}
-
-TEST("an automatic gain that moves does not look like a pause inside a word") {
-  const auto script = [](std::uint64_t g) { return g == 22 ? mark() : g == 23 ? piece_token(0) : pad(); };
-  std::vector<float> audio(32000, 0.0f);  // a second of silence, then a voice that the gain lifts by 30 dB
-  for (std::size_t i = 16000; i < audio.size(); ++i) audio[i] = 0.003f * std::sin(0.3f * static_cast<float>(i));
-  for (const std::optional<float> decibels : {std::optional<float>(0.0f), std::optional<float>()}) {
-    StreamOptions options = options_of(3);
-    options.gain.decibels = decibels;
-    Scripted s(script, options);
-    const Transcription t = check::transcribe(s.stream, audio);
-    const auto word = std::find_if(t.events.begin(), t.events.end(), [](auto& e) { return e.type == EventType::word; });
-    CHECK(word != t.events.end());
-    CHECK_NEAR(word->start_s, 1.0, 1e-9);
-    CHECK_NEAR(word->end_s, 1.8, 1e-9);
-  }
-}
-
-TEST("many flushes: times stay monotonic, inside the audio, and text only grows") {
-  check::Numbers numbers(9);
-  Scripted s([](std::uint64_t g) { return g % 4 == 0   ? mark()
-                                          : g % 4 == 1 ? piece_token(g % 3)
-                                                       : pad(); },
-             options_of(2));
-  Events events;
-  double fed_s = 0.0;
-  for (int round = 0; round < 60; ++round) {
-    const std::size_t samples = numbers.below(6000);
-    s.stream.feed(check::synthetic_audio(samples, 1), events);
-    fed_s += static_cast<double>(samples) / 16000.0;
-    if (numbers.below(2) == 0) s.stream.flush(events);
-  }
-  s.stream.finish(events);
-  double previous = 0.0;
-  for (const Event& event : events) {
-    if (event.type != EventType::word) continue;
-    CHECK(event.start_s >= previous - 1e-9);
-    CHECK(event.end_s >= event.start_s);
-    CHECK(event.end_s <= fed_s + 1e-9);
-    previous = event.end_s;
-  }
-  CHECK_EQ(check::joined_text(events), s.stream.text());
-}
-
-TEST("a character split by pads leaves whole; half a character becomes U+FFFD only at the end") {
-  // é = C3 A9, 漢 = E6 BC A2 with pads inside; the last E6 never ends.
-  const std::vector<std::uint32_t> script{
-      byte_token(0xC3), pad(),           byte_token(0xA9), byte_token(0xE6), pad(), byte_token(0xBC), pad(), pad(),
-      byte_token(0xA2), byte_token(' '), byte_token(0xE6)};
-  Scripted s([&](std::uint64_t g) { return g < script.size() ? script[g] : pad(); });
-  const Transcription t = check::transcribe(s.stream, check::synthetic_audio(20000, 1));
-  CHECK_EQ(t.text, "é漢 \xEF\xBF\xBD");
-  CHECK_EQ(check::joined_text(t.events), t.text);
-  for (const Event& event : t.events) CHECK_EQ(utf8_valid_prefix(event.text), event.text.size());
-}
-
-TEST("only the very first white space is dropped") {
-  const std::vector<std::uint32_t> script{byte_token(' '), byte_token(' '), piece_token(0), piece_token(0),
-                                          byte_token(' ')};
-  Scripted s([&](std::uint64_t g) { return g < script.size() ? script[g] : pad(); });
-  CHECK_EQ(check::transcribe(s.stream, check::synthetic_audio(20000, 1)).text, "the the ");
-}
-
-TEST("without history the stream keeps nothing but reports the same events") {
-  StreamOptions options = options_of(3);
-  const std::vector<float> audio = check::synthetic_audio(30000, 8);
-  const Transcription expected = check::transcribe(model(), options, audio);
-  options.keep_history = false;
-  Transcription got = check::transcribe(model(), options, audio);
-  CHECK(got.ids.empty());
-  CHECK(got.text.empty());
-  CHECK_EQ(got.events.size(), expected.events.size());
-  CHECK_EQ(check::joined_text(got.events), expected.text);
-}
-
 TEST("samples that are not finite are replaced by silence and counted") {
-  std::vector<float> audio = check::synthetic_audio(8000, 9), clean = audio;
+  std::vector<float> audio = synthetic_audio(8000, 9), clean = audio;
   for (const std::size_t at : {0, 77, 1280, 7999}) {
     audio[at] = at % 2 == 0 ? std::numeric_limits<float>::quiet_NaN() : -std::numeric_limits<float>::infinity();
     clean[at] = 0.0f;
   }
   Stream stream(model().engine, model().tokenizer, options_of(3));
-  check::check_same(check::transcribe(stream, audio), check::transcribe(model(), options_of(3), clean));
+  check_same(transcribe(stream, audio), transcribe(model(), options_of(3), clean));
   CHECK_EQ(stream.stats().replaced_samples, 4u);
   CHECK_EQ(stream.stats().fed_samples, 8000u);
 }
 
 TEST("counters started near 2^17, 2^31, 2^32: the same tokens") {
   StreamOptions options = options_of(3);
-  const std::vector<float> audio = check::synthetic_audio(100000, 10);  // 78 tokens: over three decoder windows
-  const Transcription expected = check::transcribe(model(), options, audio);
+  const std::vector<float> audio = synthetic_audio(100000, 10);  // 78 tokens: over three decoder windows
+  const Transcription expected = transcribe(model(), options, audio);
   for (const std::uint64_t start : {(1ull << 17) - 50, (1ull << 31) - 50, (1ull << 32) - 50, (1ull << 33) + 5}) {
     options.start_token_position = start;
-    const Transcription got = check::transcribe(model(), options, audio);
+    const Transcription got = transcribe(model(), options, audio);
     CHECK(got.ids == expected.ids);
     CHECK_EQ(got.text, expected.text);
   }

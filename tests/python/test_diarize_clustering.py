@@ -7,9 +7,19 @@ import itertools
 import numpy as np
 import pytest
 from diarize_testing import tone_voice
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from voxtral_edge.diarize.clustering import Group, Voice, group_windows
+from voxtral_edge.diarize.clustering import (
+    ALIKENESS,
+    LEAST_VARIETY,
+    VARIETY_SECONDS,
+    Group,
+    Voice,
+    _Merging,
+    group_windows,
+)
 from voxtral_edge.diarize.segments import CELL_FRAMES, WINDOW_FRAMES, Piece, Segmenter
 from voxtral_edge.diarize.voice_activity import VoiceActivity
 
@@ -65,6 +75,33 @@ def test_known_voices_are_never_merged() -> None:
     # even where fewer are allowed than are known
     groups = grouped(np.concatenate([near(0, 4, 1), near(1, 4, 2)]), (voice(0), voice(1)), limit=1)
     assert [(group.known, group.members) for group in groups] == [(0, [0, 1, 2, 3]), (1, [4, 5, 6, 7])]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 14), st.integers(0, 2**32 - 1), st.floats(0.2, 0.9))
+def test_pairs_are_merged_in_order_of_likeness(count: int, seed: int, threshold: float) -> None:
+    """As by looking at all pairs each time; and what a group holds of different speech is what its windows say."""
+    generator = np.random.default_rng(seed)
+    vectors = np.concatenate([near(0, count, seed), near(1, 2, seed + 1)])
+    vectors += generator.normal(0, 0.2, vectors.shape).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    seconds = generator.uniform(0.4, 1.6, len(vectors))
+    quick, slow = (_Merging(vectors, list(seconds), (voice(0), voice(1))) for _ in range(2))
+    quick.merge_while(threshold)
+    while True:
+        alike = np.stack([slow._alike(row) for row in range(len(slow._weights))])
+        keep, drop = sorted(np.unravel_index(int(alike.argmax()), alike.shape))
+        if alike[keep, drop] < threshold:
+            break
+        slow._merge(int(keep), int(drop))
+    assert quick.groups() == slow.groups()
+    for row, members in quick._members.items():
+        if row < 2 or len(members) < 2:
+            continue
+        pairs = np.outer(seconds[members], seconds[members]) * (1 - np.eye(len(members)))
+        cosine = float((pairs * (vectors[members] @ vectors[members].T)).sum() / pairs.sum())
+        variety = max(VARIETY_SECONDS / max(cosine - ALIKENESS, 1e-9), LEAST_VARIETY)
+        assert quick._different[row] == pytest.approx(min(seconds[members].sum(), variety), rel=1e-4)
 
 
 def test_limit_merges_what_is_nearest() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from server_testing import (
@@ -18,6 +19,10 @@ from server_testing import (
     texts,
     vllm_utterance,
 )
+
+from voxtral_edge.server.limits import Limits
+from voxtral_edge.server.session import Update
+from voxtral_edge.server.vllm_dialect import VllmConnection
 
 PCM = pcm16()
 
@@ -120,6 +125,57 @@ def test_no_audio_gives_an_empty_transcript(server: RunningServer) -> None:
     assert asyncio.run(talk())["text"] == ""
 
 
+class _Deltas:
+    """A connection without a network; `told` is what was sent: deltas as text, others by their type."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        hub = SimpleNamespace(limits=Limits(), draining=asyncio.Event(), knows_model=lambda name: True)
+        session = SimpleNamespace(configure=lambda **_: None, finish=lambda: None, prompt_tokens=15)
+        self.connection = VllmConnection(cast(Any, self), cast(Any, hub), cast(Any, session))
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.told.append(message.get("delta", message["type"]))
+
+    async def message(self, kind: str, **fields: Any) -> None:
+        await self.connection.on_message({"type": kind, **fields})
+
+    async def update(self, *pieces: tuple[int, str], tokens: tuple[int, int], finished: bool = False) -> None:
+        text = "".join(piece for _, piece in pieces)
+        update = Update(text, list(pieces), finished=finished)
+        update.first_token, update.generated_tokens = tokens
+        await self.connection.on_update(update)
+
+
+def test_text_known_before_the_commit_is_told_with_it() -> None:
+    async def run() -> list[str]:
+        client = _Deltas()
+        await client.message("session.update", model="tiny-en")
+        for utterance in range(2):  # the second is open again until its commit
+            await client.update((0, f" early {utterance}"), tokens=(0, 1))
+            await client.message("input_audio_buffer.commit")
+            await client.update((1, " late"), tokens=(1, 2))
+            await client.message("input_audio_buffer.commit", final=True)
+            await client.update(tokens=(2, 2), finished=True)
+        return client.told
+
+    told = asyncio.run(run())
+    assert told == [" early 0", " late", "transcription.done", " early 1", " late", "transcription.done"]
+
+
+def test_a_client_that_is_behind_gets_no_empty_deltas() -> None:
+    async def run() -> list[str]:
+        client = _Deltas()
+        await client.message("session.update", model="tiny-en")
+        await client.message("input_audio_buffer.commit")
+        await client.update((1, " one"), tokens=(0, 4))
+        await client.update((5, " two"), (7, " three"), tokens=(4, 9))
+        await client.update(tokens=(9, 20))
+        return client.told
+
+    assert asyncio.run(run()) == ["", " one", "", "", " two three"]
+
+
 def test_delay_in_the_address(server: RunningServer) -> None:
     """An extension: ?delay_ms= chooses the delay, which shows in the usage."""
 
@@ -143,6 +199,7 @@ def test_delay_in_the_address(server: RunningServer) -> None:
         ({"type": "input_audio_buffer.append", "audio": "%%%"}, "invalid_audio"),
         ({"type": "input_audio_buffer.append", "audio": ""}, "invalid_audio"),
         ({"type": "input_audio_buffer.append", "audio": "AAA="[:3]}, "invalid_audio"),
+        ({"type": "input_audio_buffer.append", "audio": "AAAA%AAAA"}, "invalid_audio"),
         ({"type": "input_audio_buffer.append", "audio": encoded(b"odd")}, "invalid_audio"),
         ({"type": "input_audio_buffer.append"}, "invalid_audio"),
         ({"type": "nonsense"}, "unknown_event"),

@@ -206,8 +206,6 @@ class _Merging:
         self._apart[keep] |= self._apart[drop]
         self._apart[:, keep] = self._apart[keep]
         self._apart[drop], self._apart[:, drop] = True, True
-        if keep < self._known:
-            self._apart[keep, : self._known] = self._apart[: self._known, keep] = True
         self._weights[keep] += self._weights[drop]
         self._squares[keep] += self._squares[drop]
         self._members[keep].extend(self._members.pop(drop))

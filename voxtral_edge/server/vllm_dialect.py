@@ -63,8 +63,6 @@ class VllmConnection(Connection):
 
     async def _append(self, message: dict[str, Any]) -> None:
         data = decode_audio(message, self.frame_bytes)
-        if len(data) % 2:
-            raise DialectError("invalid_audio", f"{len(data)} bytes are not whole 16-bit samples")
         await self.session.send_audio(data)
 
     async def _commit(self, message: dict[str, Any]) -> None:
