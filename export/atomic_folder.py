@@ -1,9 +1,10 @@
 """A package folder appears, or replaces the old one, in one step: readers see the old or the new, never half.
 
-Work happens in a sibling ".<name>.partial-<random>", locked with flock while its owner lives, and every step
-before the swap leaves the target untouched. The swap itself is renameat2(RENAME_EXCHANGE) where the system
-has it. Elsewhere the old folder is first renamed to ".<name>.old-<random>"; a process killed between the two
-renames leaves the target missing, and the next export (or `recover`) puts the old folder back.
+Work happens in a sibling ".<name>.partial-<random>" (of calibration: ".<name>.calibration-<random>"), locked with
+flock while its owner lives, and every step before the swap leaves the target untouched. The swap itself is
+renameat2(RENAME_EXCHANGE) where the system has it. Elsewhere the old folder is first renamed to
+".<name>.old-<random>"; a process killed between the two renames leaves the target missing, and the next export (or
+`recover`) puts the old folder back.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ PACKAGE_FILES = frozenset({"manifest.json", "encoder.onnx", "decoder.onnx", "wei
 # What the runtime may have put beside a package.
 _CACHE_SUFFIX = ".cache"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+# Sibling folders of this process that are in use: on file systems without locks only this tells that they are.
+_in_use: set[Path] = set()
 
 
 class AtomicFolder:
@@ -38,27 +41,15 @@ class AtomicFolder:
     def __init__(self, target: Path) -> None:
         # A symbolic link as target stays a link: the folder it points at is replaced.
         self.target = target.resolve()
-        self.path = self.target.with_name(f".{self.target.name}.partial-{secrets.token_hex(6)}")
-        self._lock = -1
+        self._sibling = sibling_folder(self.target, "partial")
 
     def __enter__(self) -> AtomicFolder:
         refuse_foreign_target(self.target)
-        try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            with _folder_lock(self.target.parent):
-                recover(self.target)
-                self.path.mkdir()
-                self._lock = _lock(self.path)
-        except OSError as error:
-            raise DeviceError(f"cannot write beside {self.target}: {error.strerror}") from error
+        self.path = self._sibling.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.path.exists():
-            shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._sibling.__exit__(None, None, None)
 
     def require_space(self, needed_bytes: int) -> None:
         """The old package stays until the swap, so the new one needs its full size free."""
@@ -75,6 +66,30 @@ class AtomicFolder:
             refuse_foreign_target(self.target)
             _put_in_place(self.path, self.target)
             _fsync(self.target.parent)
+
+
+@contextlib.contextmanager
+def sibling_folder(target: Path, kind: str) -> Iterator[Path]:
+    """A new folder ".<name>.<kind>-<random>" beside `target`, locked as long as the block runs and removed behind it.
+    First removes what killed processes left there. DeviceError if that is impossible."""
+    path = target.with_name(f".{target.name}.{kind}-{secrets.token_hex(6)}")
+    lock = -1
+    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _folder_lock(target.parent):
+                recover(target)
+                _in_use.add(path)
+                path.mkdir()
+                lock = _lock(path)
+        except OSError as error:
+            raise DeviceError(f"cannot write beside {target}: {error.strerror}") from error
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        _in_use.discard(path)
+        if lock >= 0:
+            os.close(lock)
 
 
 def space_message(target: Path, needed_bytes: int, free_bytes: int) -> str:
@@ -109,7 +124,7 @@ def recover(target: Path) -> None:
     for old in sorted(target.parent.glob(f".{_glob_quote(target.name)}.old-*")):
         if not target.exists():
             os.rename(old, target)
-    for kind in ("partial", "old"):
+    for kind in ("partial", "calibration", "old"):
         for stale in target.parent.glob(f".{_glob_quote(target.name)}.{kind}-*"):
             if _is_abandoned(stale):
                 shutil.rmtree(stale, ignore_errors=True)
@@ -142,6 +157,8 @@ def _lock(folder: Path) -> int:
 
 def _is_abandoned(folder: Path) -> bool:
     """No living process holds its lock."""
+    if folder in _in_use:
+        return False
     try:
         os.close(_lock(folder))
     except OSError:

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ import numpy as np
 
 from voxtral_edge.errors import DeviceError, UsageError
 
-from .atomic_folder import FORMAT_NAME, AtomicFolder, refuse_foreign_target, space_message
+from .atomic_folder import FORMAT_NAME, AtomicFolder, refuse_foreign_target, sibling_folder, space_message
 from .model_config import ModelConfig
 from .package_layout import PackageLayout, plan_layout
 from .precision import GROUPS, resolve_precision
@@ -139,19 +138,19 @@ def check_request(
         raise UsageError(f"threads must be at least 1, not {threads}")
     chosen = resolve_precision(precision)
     refuse_foreign_target(output.resolve())
+    recordings = _recordings(calibration, chosen)
     try:
         importlib.import_module("onnx")
     except ImportError as error:
         raise DeviceError(
             f"export needs the onnx package ({error}); install it with: pip install onnx"
         ) from error
-    if calibration:
+    if recordings:
         from voxtral_edge._native import native_module
         from voxtral_edge.engines.onnxruntime_backend import import_onnxruntime
 
         native_module()
-        import_onnxruntime()
-        _recordings(calibration, chosen)
+        import_onnxruntime("calibration")
     return chosen
 
 
@@ -176,11 +175,9 @@ def _calibrated(
     from .activations import record_activations
     from .compensation import Compensator
 
-    output.resolve().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{output.name}.calibration-", dir=output.resolve().parent
-    ) as scratch:
-        package, kept = Path(scratch, "int8"), Path(scratch, "activations")
+    with sibling_folder(output.resolve(), "calibration") as scratch:
+        # Not in `scratch` itself: an export locks the folder that it writes in, and this one is locked.
+        package, kept = scratch / "int8" / "package", scratch / "activations"
         kept.mkdir()
         export_package(source, package, precision="int8", threads=threads, progress=progress)
         bar = Progress(sum(int(r.duration_s) for r in recordings), "calibration", progress, audio=True)

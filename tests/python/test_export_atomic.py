@@ -18,7 +18,7 @@ from export_testing import check_package, kill_self, leftovers, run_in_child
 
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.export import SyntheticCheckpoint, atomic_folder, export_package
-from voxtral_edge.export.atomic_folder import AtomicFolder, recover
+from voxtral_edge.export.atomic_folder import AtomicFolder, recover, sibling_folder
 from voxtral_edge.export.weights_writer import HashingFile
 
 # Each of these events comes before a change on disk, so killing before the n-th one, for all n, visits every
@@ -144,6 +144,34 @@ def test_killed_at_random_times_from_outside(target):
         assert check_package(target) in ("old", "new")
     write(target, "last")
     assert check_package(target) == "last"
+    assert leftovers(target.parent) == []
+
+
+def test_what_a_killed_calibration_leaves_goes_with_the_next_export(target):
+    """18 GB for the 4B model."""
+
+    def action() -> None:
+        with sibling_folder(target, "calibration") as folder:
+            (folder / "activations").write_bytes(b"x")
+            kill_self()
+
+    assert run_in_child(action) == -signal.SIGKILL
+    assert [name[:21] for name in leftovers(target.parent)] == [".package.calibration-"]
+    write(target, "new")
+    assert check_package(target) == "new"
+    assert leftovers(target.parent) == []
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_calibration_that_goes_on_is_left_alone(target, locks, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "no locks here")
+
+    if not locks:
+        monkeypatch.setattr(atomic_folder.fcntl, "flock", refuse)
+    with sibling_folder(target, "calibration") as folder:
+        write(target, "new")
+        assert folder.is_dir()
     assert leftovers(target.parent) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from export_testing import export_folder, read_manifest, read_tensor
 from front_door import CHECKPOINT, SAMPLES_DIR, run_cli
 
 import checkpoints
-from voxtral_edge.errors import AudioFormatError, ModelFormatError, UsageError
+from voxtral_edge.errors import AudioFormatError, DeviceError, ModelFormatError, UsageError
 from voxtral_edge.export import activations
 from voxtral_edge.export.activations import ActivationStore, record_activations
 from voxtral_edge.export.compensation import Compensator, compensation_factor
@@ -229,6 +230,16 @@ def test_what_cannot_be_calibrated(tmp_path: Path) -> None:
     for options in (["--synthetic", "tiny"], [CHECKPOINT, "--absmax-scales"]):
         code, _, err = run_cli("export", *options, "-o", tmp_path / "p", "--calibrate", CALIBRATION)
         assert code == 2 and "--calibrate needs a checkpoint" in err
+
+
+def test_without_onnxruntime_it_says_so_behind_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UsageError, match="no group of this precision is int4"):
+        export_folder(CHECKPOINT, tmp_path / "p", "int8", calibration=[CALIBRATION])
+    with pytest.raises(DeviceError, match=r"^calibration needs onnxruntime.*pip install onnxruntime"):
+        export_folder(CHECKPOINT, tmp_path / "p", calibration=[CALIBRATION])
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,17 @@ def test_a_disk_that_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         DistributionFile()
 
 
+@pytest.mark.parametrize("items", [1, 100])
+def test_a_full_disk_is_said_whenever_it_is_noticed(monkeypatch: pytest.MonkeyPatch, items: int) -> None:
+    """Few bytes are held back until they are read, and once more when the file is closed."""
+    full = open("/dev/full", "w+b")  # noqa: SIM115 - closed by DistributionFile
+    monkeypatch.setattr(distribution.tempfile, "TemporaryFile", lambda **_: full)
+    with pytest.raises(DeviceError, match="TMPDIR"), DistributionFile() as file:
+        for _ in range(items):
+            file.write(reduce(logits(500, 1, 1)))
+        list(file.read())
+
+
 # ---------------------------------------------------------------------- intervals
 
 

@@ -36,21 +36,20 @@ DEVICES = {
 Float32Array = npt.NDArray[np.float32]
 
 
-def import_onnxruntime() -> Any:
-    """The onnxruntime module; DeviceError saying how to install it when it is absent or too old."""
+def import_onnxruntime(what: str = "the onnxruntime engine") -> Any:
+    """The onnxruntime module; DeviceError saying what needs it and how to install it when it is absent or too old."""
     try:
         import onnxruntime
     except ImportError as error:
         raise DeviceError(
-            f"The onnxruntime engine needs onnxruntime, which does not load here ({error}); run "
-            "`pip install onnxruntime`, or use the native engine."
+            f"{what} needs onnxruntime, which does not load here ({error}); run `pip install onnxruntime`"
         ) from error
     version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
     if version < MINIMUM_VERSION:
         raise DeviceError(
             f"onnxruntime {onnxruntime.__version__} is too old: the graphs need "
-            f"{'.'.join(map(str, MINIMUM_VERSION))} or later (TensorScatter). Run "
-            "`pip install --upgrade onnxruntime`."
+            f"{'.'.join(map(str, MINIMUM_VERSION))} or later (TensorScatter); run "
+            "`pip install --upgrade onnxruntime`"
         )
     return onnxruntime
 

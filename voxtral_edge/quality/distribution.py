@@ -7,6 +7,7 @@ the others as one token, which can only make it smaller (data processing inequal
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -105,7 +106,8 @@ class DistributionFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk again; nobody reads it any more
+            self._file.close()
 
     def write(self, item: Distribution) -> None:
         """Appends one."""
@@ -118,7 +120,10 @@ class DistributionFile:
 
     def read(self) -> Iterator[Distribution]:
         """All of them, from the first."""
-        self._file.seek(0)
+        try:
+            self._file.seek(0)  # writes what was held back
+        except OSError as error:
+            raise _refused(error) from error
         while head := self._file.read(_HEAD.size):
             count, tail, entropy = _HEAD.unpack(head)
             data = self._file.read(8 * count)
