@@ -108,9 +108,7 @@ std::size_t TransformerStack::attend_rows(Executor& executor, std::size_t layer,
   const std::size_t head_dim = shape_.head_dim, padded = ring.head_dim_padded(), half = rope_.half();
   const std::size_t queries = shape_.heads / shape_.kv_heads, most = Executor::attention_rows(queries);
   std::size_t count = 1;
-  while (count < most && begin + count < rows.size() && rows[begin + count].ring == &ring &&
-         rows[begin + count].position == rows[begin].position + count)
-    ++count;
+  while (count < most && begin + count < rows.size() && rows[begin + count].ring == &ring) ++count;
   float* rotated = executor.attention_scratch(thread);  // [count][queries][padded]
   float* result = rotated + most * queries * padded;    // [count][queries][padded]
   float* scratch = result + most * queries * padded;

@@ -29,7 +29,8 @@ struct StackLayer {
   Linear down;                        // [width, ffn_width]
 };
 
-// One row of a pass: an encoder frame or a decoder position of some stream. Rows of one stream are in position order.
+// One row of a pass: an encoder frame or a decoder position of some stream. Rows of one stream stand
+// together, at consecutive positions.
 struct PassRow {
   KvRing* ring;
   std::uint64_t position;

@@ -117,6 +117,36 @@ TEST("streams that join, flush and finish at different times in one group") {
   }
 }
 
+// Their rows stand beside each other in a pass and their positions follow each other, but they see different rings.
+TEST("streams one token apart keep their own past") {
+  for (const char* precision : {"fp32", "int4"}) {
+    const TinyModel model = make_model(precision);
+    StreamOptions options;
+    options.delay_tokens = 2;
+    options.trace = true;
+    Transcription got[2];
+    Stream first(model.engine, model.tokenizer, options), second(model.engine, model.tokenizer, options);
+    Stream* const streams[] = {&first, &second};
+    const std::vector<float> audio[] = {check::synthetic_audio(20 * 1280, 1), check::synthetic_audio(21 * 1280, 2)};
+    second.feed(std::span(audio[1]).first(1280), got[1].events);
+    for (std::size_t step = 0; step <= 20; ++step) {
+      const StreamAction action = step < 20 ? StreamAction::feed : StreamAction::finish;
+      std::vector<StreamWork> work;
+      for (std::size_t i = 0; i < 2; ++i) {
+        const auto samples = std::span(audio[i]).subspan((step + i) * 1280, step < 20 ? 1280 : 0);
+        work.push_back({streams[i], action, samples, &got[i].events});
+      }
+      run_streams(work);
+    }
+    for (std::size_t i = 0; i < 2; ++i) {
+      got[i].ids = streams[i]->token_ids();
+      got[i].text = streams[i]->text();
+      got[i].trace = streams[i]->trace();
+      check::check_same(got[i], check::transcribe(model, options, audio[i]));
+    }
+  }
+}
+
 TEST("bounded calls, in which streams start and resume at different times, change nothing") {
   const TinyModel model = make_model("int4");
   std::vector<Member> members = make_members(model, 5), alone = make_members(model, 5);

@@ -281,6 +281,9 @@ TEST("options out of range are usage errors, not allocations that overflow") {
     options.start_token_position = position;
     refused(options);
   }
+  StreamOptions options = options_of(6);
+  options.replayed_ids = {0, static_cast<std::uint32_t>(model().engine->config().tokens.vocab_size)};
+  refused(options);
 }
 
 TEST("samples that are not finite are replaced by silence and counted") {

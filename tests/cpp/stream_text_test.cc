@@ -91,6 +91,34 @@ TEST("flush brings out the words behind the delay and keeps the time line") {
   CHECK_EQ(s.stream.text(), "the the");
 }
 
+TEST("a word that falls into the silence of a flush ends where the audio before it did") {
+  // 12 tokens of audio, then 17 of silence: mark 14 is written during the flush, mark 25 when more audio has come.
+  for (const std::uint64_t at : {14u, 25u}) {
+    Scripted s([&](std::uint64_t g) { return g == at ? mark() : g == at + 1 ? piece_token(0) : pad(); }, options_of(6));
+    Events events;
+    s.stream.feed(synthetic_audio(12 * 1280, 1), events);
+    s.stream.flush(events);
+    CHECK_EQ(count_of(events, EventType::word), at == 14 ? 1u : 0u);
+    s.stream.feed(synthetic_audio(30 * 1280, 2), events);
+    const auto word = std::find_if(events.begin(), events.end(), [](auto& e) { return e.type == EventType::word; });
+    CHECK(word != events.end());
+    CHECK_NEAR(word->end_s, 0.96, 1e-9);
+  }
+}
+
+TEST("a phrase never makes the model speak where it is silent") {
+  StreamOptions options = options_of(3);
+  const std::vector<BiasSpelling> phrase{{{byte_token('a')}, {20.0f}, false}};
+  options.bias = std::make_shared<const BiasTree>(phrase);
+  Scripted s([](std::uint64_t g) { return g % 3 == 0 ? pad() : g % 3 == 1 ? mark() : byte_token('b'); }, options);
+  s.engine->logits = [](std::uint64_t, float* row) {
+    std::fill_n(row, model().engine->config().decoder.vocab_size, 1.0f);
+  };
+  const Transcription t = transcribe(s.stream, synthetic_audio(10 * 1280, 1));
+  for (std::size_t g = 0; g < t.ids.size(); ++g)
+    CHECK_EQ(t.ids[g], g % 3 == 0 ? pad() : g % 3 == 1 ? mark() : byte_token('a'));
+}
+
 TEST("a flush closes the word that it ends in") {
   Scripted s([](std::uint64_t) { return piece_token(0); });
   Events events;

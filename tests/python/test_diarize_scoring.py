@@ -143,6 +143,7 @@ def test_speaker_of_a_word() -> None:
     assert speaker_of(turns, 0.8, 1.3) == "b"
     assert speaker_of(turns, 2.2, 2.4) == "b"  # in a pause, 0.2 s after b
     assert speaker_of(turns, 2.9, 3.1) is None  # nobody within half a second
+    assert speaker_of([Turn(0, 1, "a"), Turn(2, 3, "b")], 1.5, 1.5) == "a"  # the earlier of two as near
     spans = [(start / 10, start / 10 + 0.3) for start in range(60)]
     assert speakers_of(turns, spans) == [speaker_of(turns, *span) for span in spans]
 

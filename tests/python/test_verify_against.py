@@ -54,9 +54,10 @@ def test_a_package_equals_itself(packages: dict[str, Path]) -> None:
         total = compare_packages(packages[name], packages[name], [SAMPLES_DIR], threads=2).total
         assert total.identical and total.kl_mean == total.kl_p99 == 0.0
         assert not any(total.changed.values()) and total.word_edits == 0 and total.words == 51
-    code, out, err = run_cli("verify", packages["int8"], "--against", packages["int8"], "--audio", SAMPLE)
+    same = ["verify", packages["int8"], "--against", packages["int8"], "--audio", SAMPLE]
+    code, out, err = run_cli(*same, "--max-changed-percent", "0")
     assert code == 0, err
-    assert "exactly the same" in out
+    assert "exactly the same" in out and "at most the 0 % allowed" in out
 
 
 def test_less_precision_differs_more(packages: dict[str, Path]) -> None:
