@@ -323,6 +323,10 @@ TEST("tensor entries: ranges") {
   refused_in_entry(name, offset, "\"offset\": 1e3", path + ".offset: expected an integer");
   refused_in_entry(name, offset, "\"offset\": 0", "overlap at byte 0");
   refused_in_entry(name, offset, "\"offset\": 128", "overlap at byte 128");
+  const std::uint64_t at = field(entry, "offset");  // of the last tensor: one step of 64 either way is too far
+  const auto moved = [](std::uint64_t to) { return "\"offset\": " + std::to_string(to); };
+  refused_in_entry(name, offset, moved(at - 64), "overlap at byte " + std::to_string(at - 64));
+  refused_in_entry(name, offset, moved(at + 64), path + ": ends at byte " + std::to_string(at + 64 + 208));
   refused_in_entry(name, bytes, "\"bytes\": 212", path + ".bytes: expected 208 for shape [52], found 212");
   refused_in_entry(name, bytes, "\"bytes\": 0", path + ".bytes: expected an integer between 1");
   refused_in_entry(name, "\"shape\": [52]", "\"shape\": [53]", path + ".bytes: expected 212 for shape [53]");

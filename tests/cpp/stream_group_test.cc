@@ -335,7 +335,7 @@ TEST("wrong groups are refused before anything runs") {
   const std::vector<float> audio(3000);
   Events events;
   const auto work = [&](Stream& stream) { return StreamWork{&stream, StreamAction::feed, audio, &events}; };
-  const std::vector<StreamWork> twice{work(*members[0].stream), work(*members[0].stream)};
+  const std::vector<StreamWork> twice{work(*members[0].stream), work(*members[1].stream), work(*members[0].stream)};
   CHECK_THROWS_CODE(run_streams(twice), ErrorCode::usage);
   const std::vector<StreamWork> mixed{work(*members[0].stream), work(*strangers[0].stream)};
   CHECK_THROWS_CODE(run_streams(mixed), ErrorCode::usage);

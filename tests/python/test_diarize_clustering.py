@@ -222,6 +222,22 @@ def test_silence_and_clicks_are_no_speech() -> None:
     assert pieces_of(pcm, 1600) == []
 
 
+def test_a_recording_may_begin_within_a_word() -> None:
+    activity, voice_ = VoiceActivity(), tone_voice(0, 0.6)
+    heard = [activity.frame(voice_[at : at + 160]) for at in range(0, len(voice_), 160)]
+    assert sum(heard) > 50
+
+
+def test_a_slammed_door_is_forgotten() -> None:
+    activity, generator = VoiceActivity(), np.random.default_rng(3)
+    for seconds, least, most in ((2, 3.4, 4.5), (0, 7.0, 10.1), (30, 3.4, 4.5)):
+        for _ in range(100 * seconds):
+            activity.frame(generator.normal(0, 0.001, 160).astype(np.float32))
+        if not seconds:
+            activity.frame(generator.normal(0, 0.5, 160).astype(np.float32))
+        assert least < activity.threshold_db - activity.floor_db < most
+
+
 def test_activity_forgets() -> None:
     activity, fresh = VoiceActivity(), VoiceActivity()
     for _ in range(200):
