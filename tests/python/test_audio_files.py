@@ -265,6 +265,7 @@ def test_a_pipe_does_not_wait_for_a_full_block() -> None:
 
 @pytest.mark.parametrize("name", ["zero-to-nine.wav", "phone-number.flac", "pin.ogg"])
 def test_a_file_in_the_pipe_is_recognised(name: str) -> None:
-    pipe = PcmPipe(io.BytesIO(sample(name).read_bytes()))
-    with pytest.raises(AudioFormatError, match="give the file by name"):
-        list(pipe.blocks())
+    data = sample(name).read_bytes()
+    for pieces in ([data], [*(data[at : at + 1] for at in range(8)), data[8:]]):
+        with pytest.raises(AudioFormatError, match="give the file by name"):
+            list(PcmPipe(Pipe(pieces)).blocks())

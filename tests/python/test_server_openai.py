@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,9 +26,11 @@ from server_testing import (
     texts,
 )
 
+from voxtral_edge.server.limits import Limits
 from voxtral_edge.server.openai_dialect import OpenAiConnection
 from voxtral_edge.server.pcm import PcmDecoder
 from voxtral_edge.server.scheduler import Scheduler
+from voxtral_edge.server.session import Update
 
 openai = pytest.importorskip("openai")
 
@@ -372,10 +375,61 @@ def test_delay_words(server: RunningServer, at_24_khz: tuple[bytes, str]) -> Non
 def test_empty_commit_and_late_changes(server: RunningServer) -> None:
     error = talk(server, {"type": "input_audio_buffer.commit"}, until="error")[-1]["error"]
     assert error["code"] == "input_audio_buffer_commit_empty"
-    late = talk(
-        server, *appended(PCM[:16000].tobytes()), update(format={"type": "audio/pcmu"}), until="error"
-    )
-    assert "after audio" in late[-1]["error"]["message"]
+    cleared = [*appended(PCM[:16000].tobytes()), {"type": "input_audio_buffer.clear"}]
+    error = talk(server, *cleared, {"type": "input_audio_buffer.commit"}, until="error")[-1]["error"]
+    assert error["code"] == "input_audio_buffer_commit_empty"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("encoding", {"format": {"type": "audio/pcmu"}}),
+        ("rate_hz", {"format": {"type": "audio/pcm", "rate": 16000}}),
+        ("delay", {"transcription": {"model": "tiny-en", "delay": "high"}}),
+        ("turns", {"turn_detection": {"type": "server_vad"}}),
+        ("keywords", {"transcription": {"model": "tiny-en", "keywords": ["four nine"]}}),
+    ],
+)
+def test_settings_are_fixed_by_the_first_audio(
+    server: RunningServer, name: str, fields: dict[str, Any]
+) -> None:
+    """Saying again what they are is allowed."""
+    same = update(format={"type": "audio/pcm", "rate": 24000})
+    late = talk(server, *appended(PCM[:16000].tobytes()), same, update(**fields), until="error")
+    assert "session.updated" in [message["type"] for message in late]
+    assert late[-1]["error"]["message"] == f"{name} cannot be changed after audio was sent"
+
+
+class _Transcripts:
+    """A connection without a network; `told` is what was sent of text and transcripts."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        hub = SimpleNamespace(limits=Limits(), draining=asyncio.Event(), engine=tiny_engine())
+        nothing = {name: lambda **_: None for name in ("configure", "finish", "drop_utterance")}
+        session = SimpleNamespace(delay_ms=480, **nothing)
+        self.connection = OpenAiConnection(cast(Any, self), cast(Any, hub), cast(Any, session))
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if "delta" in message or "transcript" in message:
+            self.told.append((message["item_id"], message.get("delta", message.get("transcript"))))
+
+
+def test_clear_leaves_what_was_committed() -> None:
+    """The model is still hearing it."""
+
+    async def run() -> list[tuple[str, str]]:
+        client = _Transcripts()
+        client.connection._open_audio = True
+        await client.connection.on_update(Update(" one"))
+        await client.connection.on_message({"type": "input_audio_buffer.commit"})
+        client.connection._open_audio = True
+        await client.connection.on_message({"type": "input_audio_buffer.clear"})
+        await client.connection.on_update(Update(" two", finished=True))
+        return client.told
+
+    told = asyncio.run(run())
+    assert [text for _, text in told] == [" one", " two", " one two"] and len({item for item, _ in told}) == 1
 
 
 def test_beta_interface(server: RunningServer, at_24_khz: tuple[bytes, str]) -> None:

@@ -259,6 +259,28 @@ def test_streams_are_made_in_one_thread_and_freed(
         time.sleep(0.01)
 
 
+def test_a_stream_that_is_closed_during_a_round_is_freed_beside_the_rounds(
+    scheduler: SteppedScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed, gone, watched = list[str](), threading.Event(), list[weakref.ref[Any]]()
+    original = scheduler._engine.core_stream
+
+    def note(_: weakref.ref[Any]) -> None:
+        freed.append(threading.current_thread().name)
+        gone.set()
+
+    def made(*arguments: Any, **options: Any) -> Any:
+        stream = original(*arguments, **options)
+        watched.append(weakref.ref(stream, note))
+        return stream
+
+    monkeypatch.setattr(scheduler._engine, "core_stream", made)
+    client = Client(scheduler, "client")
+    scheduler.between = lambda _: scheduler.close(client.lane)
+    client.put(token(0))
+    assert gone.wait(WAIT_S) and freed == ["voxtral-upkeep"]
+
+
 def test_a_flush_is_told_in_one_step(scheduler: SteppedScheduler) -> None:
     """Its rounds are shared like any, but its words come together, with the tokens of all of them."""
     live, other = Client(scheduler, "live"), Client(scheduler, "other")

@@ -12,6 +12,7 @@ from server_testing import WAIT_S, RunningServer, running_server
 
 from voxtral_edge.formats import to_srt, to_vtt
 from voxtral_edge.server.limits import Limits
+from voxtral_edge.server.upload import UploadedAudio
 
 openai = pytest.importorskip("openai")
 
@@ -27,6 +28,15 @@ def server() -> Iterator[RunningServer]:
 @pytest.fixture(scope="module")
 def client(server: RunningServer) -> Any:
     return openai.OpenAI(api_key="unused", base_url=f"{server.http}/v1", max_retries=0)
+
+
+def test_a_closed_upload_is_at_its_end() -> None:
+    """A cancelled request closes the file while its thread goes on."""
+    path = str(sample("zero-to-nine.wav"))
+    upload = UploadedAudio(path, "speech.wav")
+    assert upload.read() is not None
+    upload.close()
+    assert upload.read() is None
 
 
 @pytest.mark.parametrize("entry", samples(), ids=lambda entry: entry["file"])

@@ -129,7 +129,8 @@ class _Merging:
         """Merges the most alike pair until it is less alike than `threshold`."""
         if len(self._members) < 2:
             return
-        # The best partner of each row: finding the best pair is then linear in the number of rows.
+        # The best partner of each row: finding the best pair is then linear in the number of rows. Where a merger makes
+        # `keep` the best partner of another row, it is enough that the row of `keep` knows.
         alike = np.stack([self._alike(row) for row in range(len(self._weights))])
         best = alike.argmax(axis=1)
         value = alike[np.arange(len(alike)), best]
@@ -143,8 +144,6 @@ class _Merging:
             stale = np.append(stale, (keep, drop))
             best[stale] = alike[stale].argmax(axis=1)
             value[stale] = alike[stale, best[stale]]
-            better = alike[:, keep] > value
-            best[better], value[better] = keep, alike[better, keep]
 
     def dissolve_small(self, least_seconds: float, from_likeness: float, tentative: frozenset[int]) -> None:
         """Gives each new group below `least_seconds` to the most alike larger one, if it is alike enough, and unless it
