@@ -23,9 +23,8 @@ from voxtral_edge.audio import (
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.events import Event
 from voxtral_edge.hotwords import Hotwords, parse_hotwords
-from voxtral_edge.machine import obtainable_memory_bytes
 from voxtral_edge.package_folder import find_package, read_manifest
-from voxtral_edge.packed_cache import CacheChoice, cache_choice, cache_files, cache_path
+from voxtral_edge.packed_cache import cache_choice
 from voxtral_edge.results import SUBTITLE_LIMITS, SegmentLimits, Transcript
 from voxtral_edge.stream import Stream
 from voxtral_edge.tokenizer import Tokenizer
@@ -102,8 +101,6 @@ def load(
     directory = find_package(name_or_dir)
     if engine == "native":
         cache = cache_choice(cache_packed)
-        if not _mapped(directory, cache):
-            _require_memory(directory)
         try:
             core = native_module().NativeEngine(
                 str(directory),
@@ -119,27 +116,6 @@ def load(
     else:
         core = _onnxruntime_engine(directory, threads)
     return Engine(core, directory, engine, defaults)
-
-
-def _mapped(directory: Path, cache: CacheChoice | None) -> bool:
-    """Whether the weights will be pages of a file, which may be larger than memory, only slow."""
-    if cache is None or cache.write:
-        return cache is not None
-    return bool(cache_files(cache.folder)) and cache_path(directory, cache.folder).exists()
-
-
-def _require_memory(directory: Path) -> None:
-    """DeviceError if the weights cannot fit: without this, Linux would grant the memory and kill the process."""
-    try:
-        needed = (directory / "weights.bin").stat().st_size
-    except OSError:
-        return  # the engine says what is wrong with the package
-    obtainable = obtainable_memory_bytes()
-    if needed > obtainable:
-        raise DeviceError(
-            f"{directory}: the weights need {needed / 1e9:.2f} GB of memory and {obtainable / 1e9:.2f} GB can be "
-            f"had; {_SHORT_OF_MEMORY}"
-        )
 
 
 def _stream_defaults(break_pad_runs: bool, gain: float | str) -> dict[str, Any]:

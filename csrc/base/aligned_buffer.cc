@@ -20,8 +20,9 @@ constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 [[noreturn]] void out_of_memory(std::size_t bytes) {
-  throw Error(ErrorCode::device, "cannot allocate " + std::to_string(bytes) + " bytes (" + std::to_string(bytes >> 20) +
-                                     " MiB): free memory, or use a smaller precision, window or number of streams");
+  throw Error(ErrorCode::out_of_memory,
+              "cannot allocate " + std::to_string(bytes) + " bytes (" + std::to_string(bytes >> 20) +
+                  " MiB): free memory, or use a smaller precision, window or number of streams");
 }
 
 }  // namespace

@@ -21,8 +21,9 @@ FileMapping::FileMapping(int descriptor, std::uint64_t offset, std::size_t bytes
   void* mapping =
       ::mmap(nullptr, before + bytes, PROT_READ, MAP_SHARED, descriptor, static_cast<off_t>(offset - before));
   if (mapping == MAP_FAILED) {
-    throw Error(ErrorCode::device, "cannot map " + std::to_string(bytes >> 20) +
-                                       " MiB of a file: " + std::generic_category().message(errno));
+    throw Error(
+        errno == ENOMEM ? ErrorCode::out_of_memory : ErrorCode::device,
+        "cannot map " + std::to_string(bytes >> 20) + " MiB of a file: " + std::generic_category().message(errno));
   }
   page_ = static_cast<const std::uint8_t*>(mapping);
   data_ = page_ + before;

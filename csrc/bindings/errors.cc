@@ -13,6 +13,7 @@ const char* class_name(ErrorCode code) {
     case ErrorCode::audio_format:
       return "AudioFormatError";
     case ErrorCode::device:
+    case ErrorCode::out_of_memory:
       return "DeviceError";
     case ErrorCode::overrun:
       return "OverrunError";

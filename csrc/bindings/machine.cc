@@ -3,9 +3,12 @@
 
 #include <pybind11/stl.h>
 
+#include <utility>
+
 #include "base/cpu_features.h"
 #include "base/cpu_topology.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "bindings/bindings.h"
 #include "kernels/integer_peak.h"
 #include "kernels/product_rate.h"
@@ -47,6 +50,13 @@ void bind_machine(py::module_& module) {
   module.def(
       "default_threads", [] { return read_cpu_topology().default_threads(); },
       "Threads an engine uses unless told otherwise: the fast CPUs among these, at most 8.");
+  module.def(
+      "memory",
+      [] {
+        const MemoryFacts facts = read_memory();
+        return std::make_pair(facts.total, facts.available);
+      },
+      "(total, available) bytes of main memory; a container's or service's limit counts as the total.");
   module.def("measure_read_bandwidth", &measure_read_bandwidth, py::arg("threads"), py::arg("megabytes") = 512,
              py::call_guard<py::gil_scoped_release>(), "Memory read bandwidth in GB/s (10^9 bytes per second).");
   module.def(

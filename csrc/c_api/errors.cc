@@ -33,6 +33,8 @@ ve_status status_of(ErrorCode code) {
       return VE_ERROR_MODEL_FORMAT;
     case ErrorCode::device:
       return VE_ERROR_DEVICE;
+    case ErrorCode::out_of_memory:
+      return VE_ERROR_OUT_OF_MEMORY;
     case ErrorCode::audio_format:  // these two are Python's: nothing in the core throws them
     case ErrorCode::overrun:
     case ErrorCode::usage:

@@ -26,5 +26,5 @@ struct ve_stream {
   std::size_t taken_events = 0;  //
   ve_event shown{};              // what ve_stream_next_event gave last
   std::atomic_flag acting;       // a thread is in an action: others are refused,
-  std::mutex mutex;              // and readers wait
+  mutable std::mutex mutex;      // and readers wait
 };

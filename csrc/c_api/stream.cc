@@ -185,7 +185,7 @@ extern "C" {
 using namespace voxtral_edge;
 using namespace voxtral_edge::c_api;
 
-ve_status ve_stream_create(ve_engine* engine, const ve_stream_options* options, ve_stream** stream) {
+ve_status ve_stream_create(const ve_engine* engine, const ve_stream_options* options, ve_stream** stream) {
   return guarded("ve_stream_create", [&] {
     required(stream, "stream") = nullptr;
     required(engine, "engine");
@@ -251,7 +251,7 @@ ve_status ve_stream_next_event(ve_stream* stream, const ve_event** event) {
   });
 }
 
-ve_status ve_stream_text(ve_stream* stream, const char** text, size_t* bytes) {
+ve_status ve_stream_text(const ve_stream* stream, const char** text, size_t* bytes) {
   return guarded("ve_stream_text", [&] {
     const std::lock_guard<std::mutex> lock(required(stream, "stream").mutex);
     required(text, "text") = stream->stream.text().c_str();
@@ -259,7 +259,7 @@ ve_status ve_stream_text(ve_stream* stream, const char** text, size_t* bytes) {
   });
 }
 
-ve_status ve_stream_token_ids(ve_stream* stream, const uint32_t** ids, size_t* count) {
+ve_status ve_stream_token_ids(const ve_stream* stream, const uint32_t** ids, size_t* count) {
   return guarded("ve_stream_token_ids", [&] {
     const std::lock_guard<std::mutex> lock(required(stream, "stream").mutex);
     required(count, "count") = 0;
@@ -268,7 +268,7 @@ ve_status ve_stream_token_ids(ve_stream* stream, const uint32_t** ids, size_t* c
   });
 }
 
-ve_status ve_stream_get_stats(ve_stream* stream, ve_stats* stats) {
+ve_status ve_stream_get_stats(const ve_stream* stream, ve_stats* stats) {
   return guarded("ve_stream_get_stats", [&] {
     const std::lock_guard<std::mutex> lock(required(stream, "stream").mutex);
     give(stats_of(stream->stream), required(stats, "stats"), kStatsSize, "stats");

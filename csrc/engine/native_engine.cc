@@ -1,6 +1,7 @@
 #include "engine/native_engine.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <future>
 #include <iterator>
@@ -10,6 +11,7 @@
 
 #include "base/cpu_topology.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/stopwatch.h"
 #include "kernels/registry.h"
 #include "model/delay_condition.h"
@@ -91,6 +93,34 @@ struct NativeState final : EngineState {
   std::shared_ptr<const std::vector<float>> delay_scales;
 };
 
+std::string gigabytes(std::uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f GB", 1e-9 * static_cast<double>(bytes));
+  return text;
+}
+
+// Of memory of this process: pages of a mapped file may be more than the machine has, only slow.
+void require_memory(const Package& package, const NativeEngineOptions& options) {
+  const std::uint64_t needed = package.identity().weights_bytes;
+  const std::uint64_t obtainable = options.obtainable_memory_bytes.value_or(read_memory().obtainable);
+  if (needed <= obtainable) return;
+  throw Error(ErrorCode::out_of_memory,
+              package.directory() + ": the weights need " + gigabytes(needed) + " of memory and " +
+                  gigabytes(obtainable) +
+                  " can be had; not enough memory: close other programs, raise the limit (ulimit -v, container, "
+                  "service), export the package with a smaller --precision, or map the weights from disk "
+                  "(--cache-packed; packed_cache_folder in C)");
+}
+
+std::string packed_cache_path(const Package& package, const NativeEngineOptions& options) {
+  return options.packed_cache_folder + "/" + packed_cache_file_name(package);
+}
+
+bool is_there(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::symlink_status(path, ignored).type() != std::filesystem::file_type::not_found;
+}
+
 NativeState& native(EngineState* state) { return static_cast<NativeState&>(*state); }
 
 }  // namespace
@@ -156,9 +186,8 @@ std::unique_ptr<NativeEngine::Weights> NativeEngine::load_weights(const LoadProg
 // A cache is never needed: whatever is wrong with it ends in a note and in loading as usual.
 std::unique_ptr<NativeEngine::Weights> NativeEngine::load_through_cache(const NativeEngineOptions& options) {
   using State = PackedCacheReport::State;
-  packed_cache_.path = options.packed_cache_folder + "/" + packed_cache_file_name(*package_);
-  std::error_code ignored;
-  if (std::filesystem::symlink_status(packed_cache_.path, ignored).type() != std::filesystem::file_type::not_found) {
+  packed_cache_.path = packed_cache_path(*package_, options);
+  if (is_there(packed_cache_.path)) {
     try {
       const PackedCacheReader reader(packed_cache_.path, *package_, executor_.pool());
       auto weights = load_weights(options.progress, {&reader, nullptr});
@@ -172,7 +201,10 @@ std::unique_ptr<NativeEngine::Weights> NativeEngine::load_through_cache(const Na
       packed_cache_.state = State::failed;
     }
   }
-  if (!options.packed_cache_write) return load_weights(options.progress, {});
+  if (!options.packed_cache_write) {
+    require_memory(*package_, options);
+    return load_weights(options.progress, {});
+  }
   try {
     PackedCacheWriter writer(packed_cache_.path, *package_);
     // What is kept must be what the manifest describes: later starts trust the manifest alone. Beside the permuting and
@@ -188,11 +220,15 @@ std::unique_ptr<NativeEngine::Weights> NativeEngine::load_through_cache(const Na
     packed_cache_.state = State::failed;
     packed_cache_.note = std::string(error.what()) + "; loaded without a cache";
   }
+  require_memory(*package_, options);
   return load_weights(options.progress, {});
 }
 
 std::unique_ptr<NativeEngine> NativeEngine::load(std::shared_ptr<const Package> package,
                                                  const NativeEngineOptions& options) {
+  const bool mapped = !options.packed_cache_folder.empty() &&
+                      (options.packed_cache_write || is_there(packed_cache_path(*package, options)));
+  if (!mapped) require_memory(*package, options);
   const std::size_t threads = options.threads != 0 ? options.threads : read_cpu_topology().default_threads();
   return std::unique_ptr<NativeEngine>(new NativeEngine(std::move(package), options, threads));
 }

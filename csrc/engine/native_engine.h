@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,7 @@ struct NativeEngineOptions {
   // `packed_cache_write` says so. Empty: none.
   std::string packed_cache_folder;
   bool packed_cache_write = true;
+  std::optional<std::uint64_t> obtainable_memory_bytes = std::nullopt;  // none: what read_memory() says (tests)
 };
 
 // What became of NativeEngineOptions::packed_cache_folder.
@@ -42,7 +44,8 @@ struct PackedCacheReport {
 
 class NativeEngine final : public Engine {
  public:
-  // Loads every weight. Error(model_format) or Error(device).
+  // Loads every weight. Error(model_format), Error(device), or Error(out_of_memory), also before loading, where weights
+  // that are not mapped cannot fit: Linux would grant the memory and end the process.
   static std::unique_ptr<NativeEngine> load(std::shared_ptr<const Package> package, const NativeEngineOptions& options);
 
   ~NativeEngine() override;

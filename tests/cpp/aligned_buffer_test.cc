@@ -62,8 +62,8 @@ TEST("clear makes everything zero again") {
 }
 
 TEST("more memory than there is gives a device error that says how much") {
-  CHECK_THROWS_CODE(AlignedBuffer(std::size_t{1} << 56), ErrorCode::device);
-  CHECK_THROWS_CODE(AlignedBuffer(std::numeric_limits<std::size_t>::max()), ErrorCode::device);
+  CHECK_THROWS_CODE(AlignedBuffer(std::size_t{1} << 56), ErrorCode::out_of_memory);
+  CHECK_THROWS_CODE(AlignedBuffer(std::numeric_limits<std::size_t>::max()), ErrorCode::out_of_memory);
   try {
     AlignedBuffer buffer(std::size_t{1} << 56);
   } catch (const Error& e) {

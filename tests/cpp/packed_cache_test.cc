@@ -143,6 +143,29 @@ TEST("without a folder there is no cache") {
   CHECK(std::filesystem::is_empty(bench.folder.path()));
 }
 
+TEST("weights that cannot fit into memory are refused before loading, unless they are mapped") {
+  Bench bench;
+  NativeEngineOptions options;
+  options.threads = 1;
+  options.obtainable_memory_bytes = bench.model.package->identity().weights_bytes - 1;
+  const auto load = [&] { return NativeEngine::load(bench.model.package, options)->packed_cache().state; };
+  CHECK_THROWS_CODE(load(), ErrorCode::out_of_memory);
+  options.packed_cache_folder = bench.folder.path();
+  options.packed_cache_write = false;
+  CHECK_THROWS_CODE(load(), ErrorCode::out_of_memory);  // there is none yet
+  options.packed_cache_write = true;
+  CHECK(load() == State::written);
+  options.packed_cache_write = false;
+  CHECK(load() == State::mapped);
+  write_file(bench.path, "damaged");
+  CHECK_THROWS_CODE(load(), ErrorCode::out_of_memory);
+  options.packed_cache_write = true;
+  options.packed_cache_folder = "/proc/no folder";  // none can be made
+  CHECK_THROWS_CODE(load(), ErrorCode::out_of_memory);
+  ++*options.obtainable_memory_bytes;
+  CHECK(load() == State::failed);
+}
+
 TEST("a damaged file is noticed wherever the damage is, and made again") {
   Bench bench;
   bench.load();

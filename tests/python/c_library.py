@@ -20,6 +20,40 @@ from typing import Any
 
 import numpy as np
 
+LoadProgress = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint64, c_uint64)
+
+
+class EngineOptions(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("affinity", c_char_p),
+        ("kv_cache", c_char_p),
+        ("kernels", c_char_p),
+        ("packed_cache_folder", c_char_p),
+        ("on_progress", LoadProgress),
+        ("user_data", c_void_p),
+        ("threads", c_uint32),
+        ("packed_cache_read_only", c_uint32),
+    ]
+
+
+class EngineInfo(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_char_p),
+        ("kernels", c_char_p),
+        ("encoder_kv", c_char_p),
+        ("decoder_kv", c_char_p),
+        ("packed_cache_state", c_char_p),
+        ("packed_cache_note", c_char_p),
+        ("weight_bytes", c_uint64),
+        ("state_bytes", c_uint64),
+        ("threads", c_uint32),
+        ("sample_rate_hz", c_uint32),
+        ("samples_per_token", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
 
 class StreamOptions(ctypes.Structure):
     _fields_ = [
@@ -48,6 +82,46 @@ class Event(ctypes.Structure):
     ]
 
 
+class Stats(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("fed_samples", c_uint64),
+        ("replaced_samples", c_uint64),
+        ("generated_tokens", c_uint64),
+        ("compute_ns", c_uint64),
+        ("mel_ns", c_uint64),
+        ("encode_ns", c_uint64),
+        ("decode_ns", c_uint64),
+        ("encode_calls", c_uint64),
+        ("decode_calls", c_uint64),
+        ("drafted_tokens", c_uint64),
+        ("accepted_drafts", c_uint64),
+        ("saturated_numbers", c_uint64),
+        ("gain_decibels", c_double),
+    ]
+
+
+class Work(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("stream", c_void_p),
+        ("samples", POINTER(c_float)),
+        ("count", c_size_t),
+        ("action", c_int32),
+        ("reserved", c_uint32),
+    ]
+
+
+STRUCTURES = {
+    "ve_engine_options": EngineOptions,
+    "ve_engine_info": EngineInfo,
+    "ve_stream_options": StreamOptions,
+    "ve_event": Event,
+    "ve_stats": Stats,
+    "ve_work": Work,
+}
+
+
 class CError(Exception):
     """A status that is not VE_OK, with its name and message."""
 
@@ -55,7 +129,7 @@ class CError(Exception):
 class CLibrary:
     """The installed shared library with one engine."""
 
-    def __init__(self, path: Path, package: Path) -> None:
+    def __init__(self, path: Path, package: Path, **options: Any) -> None:
         self._library = ctypes.CDLL(str(path))
         self._library.ve_last_error.restype = c_char_p
         self._library.ve_status_name.restype = c_char_p
@@ -63,7 +137,13 @@ class CLibrary:
         self._library.ve_engine_free.argtypes = self._library.ve_stream_free.argtypes = [c_void_p]
         self._library.ve_engine_free.restype = self._library.ve_stream_free.restype = None
         self._engine = c_void_p()
-        self.call("ve_engine_load", str(package).encode(), None, byref(self._engine))
+        given = EngineOptions(struct_size=ctypes.sizeof(EngineOptions), **options) if options else None
+        self.call(
+            "ve_engine_load",
+            str(package).encode(),
+            None if given is None else byref(given),
+            byref(self._engine),
+        )
 
     def call(self, function: str, *arguments: Any) -> None:
         status = getattr(self._library, function)(*arguments)
@@ -73,6 +153,25 @@ class CLibrary:
 
     def version(self) -> str:
         return str(self._library.ve_version().decode())
+
+    def version_number(self) -> int:
+        return int(self._library.ve_version_number())
+
+    def info(self) -> dict[str, Any]:
+        info = EngineInfo(struct_size=ctypes.sizeof(EngineInfo))
+        self.call("ve_engine_get_info", self._engine, byref(info))
+        return {name: getattr(info, name) for name, _ in EngineInfo._fields_}
+
+    def run(self, *items: tuple[CStream, np.ndarray | None, str]) -> None:
+        """Streams in shared passes: (stream, float32 samples or None, "feed" | "flush" | "finish")."""
+        actions = {"feed": 1, "flush": 2, "finish": 3}
+        work = (Work * len(items))()
+        for place, (stream, pcm, action) in zip(work, items, strict=True):
+            place.struct_size, place.stream = ctypes.sizeof(Work), stream.handle
+            place.action = actions[action]
+            if pcm is not None:
+                place.samples, place.count = pcm.ctypes.data_as(POINTER(c_float)), len(pcm)
+        self.call("ve_run_streams", work, c_size_t(len(items)))
 
     def stream(self, **options: Any) -> CStream:
         return CStream(self, self._engine, StreamOptions(struct_size=ctypes.sizeof(StreamOptions), **options))
@@ -88,43 +187,55 @@ class CStream:
     """A stream whose events are the dicts of the native module."""
 
     def __init__(self, library: CLibrary, engine: c_void_p, options: StreamOptions) -> None:
-        self._library, self._handle = library, c_void_p()
-        library.call("ve_stream_create", engine, byref(options), byref(self._handle))
+        self._library, self.handle = library, c_void_p()
+        library.call("ve_stream_create", engine, byref(options), byref(self.handle))
 
     def feed(self, pcm: np.ndarray) -> list[dict[str, Any]]:
         kind = {"int16": "i16", "float32": "f32"}[str(pcm.dtype)]
         self._library.call(
-            f"ve_stream_feed_{kind}", self._handle, c_void_p(pcm.ctypes.data), c_size_t(len(pcm))
+            f"ve_stream_feed_{kind}", self.handle, c_void_p(pcm.ctypes.data), c_size_t(len(pcm))
         )
         return self.events()
 
     def finish(self) -> list[dict[str, Any]]:
-        self._library.call("ve_stream_finish", self._handle)
+        self._library.call("ve_stream_finish", self.handle)
         return self.events()
 
     def events(self) -> list[dict[str, Any]]:
         found = []
         event = POINTER(Event)()
         while True:
-            self._library.call("ve_stream_next_event", self._handle, byref(event))
+            self._library.call("ve_stream_next_event", self.handle, byref(event))
             if not event:
                 return found
             found.append(_as_dict(event.contents))
 
+    def flush(self) -> list[dict[str, Any]]:
+        self._library.call("ve_stream_flush", self.handle)
+        return self.events()
+
+    def reset(self) -> None:
+        self._library.call("ve_stream_reset", self.handle)
+
+    def stats(self) -> dict[str, Any]:
+        stats = Stats(struct_size=ctypes.sizeof(Stats))
+        self._library.call("ve_stream_get_stats", self.handle, byref(stats))
+        return {name: getattr(stats, name) for name, _ in Stats._fields_}
+
     @property
     def text(self) -> str:
         text = c_char_p()
-        self._library.call("ve_stream_text", self._handle, byref(text), None)
+        self._library.call("ve_stream_text", self.handle, byref(text), None)
         return (text.value or b"").decode()
 
     @property
     def token_ids(self) -> list[int]:
         ids, count = POINTER(c_uint32)(), c_size_t()
-        self._library.call("ve_stream_token_ids", self._handle, byref(ids), byref(count))
+        self._library.call("ve_stream_token_ids", self.handle, byref(ids), byref(count))
         return ids[: count.value]
 
     def close(self) -> None:
-        self._library.free_stream(self._handle)
+        self._library.free_stream(self.handle)
 
 
 def _as_dict(event: Event) -> dict[str, Any]:

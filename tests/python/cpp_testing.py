@@ -24,10 +24,11 @@ JOBS = int(os.environ.get("VOXTRAL_EDGE_TEST_JOBS", min(CPUS, 4)))
 SANITIZED = ["-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1"]
 BUILDS = {
     "plain": ["-DCMAKE_BUILD_TYPE=Release", "-DVOXTRAL_EDGE_C_API=ON"],
-    "address-undefined": [*SANITIZED, "-DVOXTRAL_EDGE_SANITIZE=address,undefined"],
+    "address-undefined": [*SANITIZED, "-DVOXTRAL_EDGE_C_API=ON", "-DVOXTRAL_EDGE_SANITIZE=address,undefined"],
     "thread": [*SANITIZED, "-DVOXTRAL_EDGE_SANITIZE=thread"],
     "aarch64": [
         "-DCMAKE_BUILD_TYPE=Release",
+        "-DVOXTRAL_EDGE_C_API=ON",
         f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake' / 'aarch64-linux-gnu.cmake'}",
     ],
 }

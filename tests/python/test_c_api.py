@@ -3,6 +3,7 @@ another language. Mistakes, threads and sanitizers: tests/cpp/c_api_test.cc and 
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_library import CError, CLibrary
+from c_library import STRUCTURES, CError, CLibrary, LoadProgress
 from cpp_testing import build_folder, compile_targets, run
 from native_testing import ROOT, SAMPLES, must_have
 
@@ -31,18 +32,15 @@ RECORDINGS = ["pin.ogg", "serial-numbers.flac", "zero-to-nine.wav"]
 WARNINGS = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
 
 
+@functools.cache
 def header_functions() -> dict[str, str]:
-    """Every exported function and the comment above it."""
-    lines = HEADER.read_text(encoding="utf-8").splitlines()
-    found: dict[str, str] = {}
-    for number, line in enumerate(lines):
-        match = re.match(r"VE_API .*?\b(ve_\w+)\(", line)
-        if match:
-            first = number
-            while lines[first - 1].startswith("// "):
-                first -= 1
-            found[match[1]] = "\n".join(lines[first:number])
-    return found
+    """Every exported function with the comment above it."""
+    found = re.findall(
+        r"/\*((?:(?!\*/).)*)\*/\nVE_API [^;]*?\b(ve_\w+)\([^;]*\);",
+        HEADER.read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    return {name: comment for comment, name in found}
 
 
 @dataclass
@@ -180,6 +178,90 @@ def test_hotwords_are_those_of_the_python_interface(library: CLibrary) -> None:
 
 
 @pytest.mark.slow
+def test_every_function_from_another_language(installed: Installed, tmp_path: Path) -> None:
+    """Through ctypes alone: progress, cache, information, statistics, flush, reset, groups, refusals."""
+    seen: list[tuple[int, int]] = []
+
+    @LoadProgress
+    def on_progress(_: object, done: int, total: int) -> int:
+        seen.append((done, total))
+        return 0
+
+    cache = str(tmp_path).encode()
+    for state in (b"written", b"mapped"):
+        opened = CLibrary(
+            installed.library,
+            DEMO,
+            threads=1,
+            kv_cache=b"f32",
+            packed_cache_folder=cache,
+            on_progress=on_progress,
+        )
+        info = opened.info()
+        assert (info["name"], info["packed_cache_state"], info["packed_cache_note"]) == (
+            b"tiny-en",
+            state,
+            b"",
+        )
+        assert (info["threads"], info["encoder_kv"], info["samples_per_token"]) == (1, b"f32", 1280)
+    assert seen == sorted(seen[: len(seen) // 2]) * 2 and seen[-1][0] <= seen[-1][1]
+
+    major, minor, patch = map(int, VERSION.split("."))
+    assert opened.version_number() == major * 1_000_000 + minor * 1000 + patch
+    pcm = {name: pcm16(name).astype(np.float32) / np.float32(32768) for name in RECORDINGS}
+    streams = {name: opened.stream() for name in RECORDINGS}
+    opened.run(*((streams[name], pcm[name], "feed") for name in RECORDINGS))
+    opened.run(*((streams[name], None, "finish") for name in RECORDINGS))
+    for name, stream in streams.items():
+        assert (stream.token_ids, stream.text) == expected(name)[:2]
+        stats = stream.stats()
+        assert stats["fed_samples"] == len(pcm[name]) and stats["generated_tokens"] == len(stream.token_ids)
+        with pytest.raises(CError, match=r"VE_ERROR_USAGE: ve_stream_feed_f32: .*finished"):
+            stream.feed(pcm[name])
+        stream.reset()
+        stream.feed(pcm[name])
+        flushed = stream.flush()
+        assert flushed and flushed[-1]["type"] == "word" and stream.text == expected(name)[1]
+        stream.close()
+    opened.close()
+
+    @LoadProgress
+    def stop(_: object, done: int, total: int) -> int:
+        return 1
+
+    with pytest.raises(CError, match="VE_ERROR_CANCELLED"):
+        CLibrary(installed.library, DEMO, on_progress=stop)
+    with pytest.raises(CError, match=r"VE_ERROR_USAGE: ve_engine_load: .*sse"):
+        CLibrary(installed.library, DEMO, kernels=b"sse")
+    with pytest.raises(CError, match=r"VE_ERROR_MODEL_FORMAT: ve_engine_load: .*manifest\.json"):
+        CLibrary(installed.library, tmp_path)
+
+
+@pytest.mark.slow
+def test_too_little_memory_is_refused_before_loading(installed: Installed, tmp_path: Path) -> None:
+    """By a program in C whose address space is limited."""
+    source, program = tmp_path / "limited.c", tmp_path / "limited"
+    source.write_text(
+        "#include <stdio.h>\n#include <sys/resource.h>\n#include <voxtral_edge.h>\n"
+        "int main(int count, char** words) {\n"
+        "  struct rlimit limit = {(rlim_t)1 << 20, RLIM_INFINITY};\n"  # less than the program has already
+        "  ve_engine* engine;\n"
+        "  ve_status status;\n"
+        "  if (count != 2) return 2;\n"
+        "  setrlimit(RLIMIT_AS, &limit);\n"
+        "  status = ve_engine_load(words[1], NULL, &engine);\n"
+        '  printf("%s %s\\n", ve_status_name(status), ve_last_error());\n'
+        "  return 0;\n}\n"
+    )
+    run(
+        ["cc", *WARNINGS, str(source), "-o", str(program), *installed.pkg_config("--cflags", "--libs")],
+        "compiling",
+    )
+    told = run([str(program), str(DEMO)], "loading", env=installed.environment)
+    assert told.startswith("VE_ERROR_OUT_OF_MEMORY ve_engine_load: "), told
+
+
+@pytest.mark.slow
 def test_delays_are_those_of_the_python_interface(library: CLibrary) -> None:
     for delay_ms in range(1, 2600):
         if delay_ms in ve.VALID_DELAYS_MS:
@@ -237,6 +319,27 @@ def test_only_documented_functions_are_exported(installed: Installed) -> None:
 
 
 @pytest.mark.slow
+def test_the_archive_defines_no_name_that_others_could_have(installed: Installed) -> None:
+    """Besides ve_...: names in our namespace, and those weak ones that the C++ library's templates leave anywhere."""
+    must_have(shutil.which("nm") is not None, "binutils are not installed")
+    archive = str(installed.library.with_suffix(".a"))
+    names = run(["nm", "--defined-only", "--extern-only", "--demangle", "--format=posix", archive], "nm")
+    functions, others = set(), set()
+    for line in names.splitlines():
+        found = re.fullmatch(r"(.+) ([A-Za-z]) [0-9a-f]+(?: [0-9a-f]+)?", line)
+        if found is None or found[2] in "WVu":
+            continue
+        if re.match(r"ve_\w+$", found[1]):
+            functions.add(found[1])
+        elif not re.match(
+            r"(typeinfo (name )?for |vtable for |guard variable for )?voxtral_edge::", found[1]
+        ):
+            others.add(found[1])
+    assert functions == set(header_functions())
+    assert others == set()
+
+
+@pytest.mark.slow
 def test_one_version_everywhere(installed: Installed, library: CLibrary) -> None:
     parts = re.findall(r"^#define VE_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)$", HEADER.read_text(), re.MULTILINE)
     assert ".".join(parts) == library.version() == VERSION
@@ -274,6 +377,46 @@ def test_the_static_library_needs_no_other_file(installed: Installed, tmp_path: 
 
 
 @pytest.mark.slow
+def test_valgrind_finds_nothing_in_the_example(example: Path, installed: Installed, tmp_path: Path) -> None:
+    must_have(shutil.which("valgrind") is not None, "valgrind is not installed")
+    recording = write_wav(tmp_path / "recording.wav", pcm16("pin.ogg")[:16000])
+    checks = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full"]
+    told = run([*checks, str(example), str(DEMO), str(recording)], "valgrind", env=installed.environment)
+    assert told.split()[2:] == ["nine"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", ["address-undefined", "aarch64"])
+def test_the_example_with_the_static_library_of(
+    build: str, pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
+    """AddressSanitizer also reports what has not been freed; the other is run by qemu."""
+    must_have(shutil.which("pkg-config") is not None, "pkg-config is not installed")
+    with build_folder(build, pytestconfig) as folder:
+        compile_targets(build, folder, ["voxtral_edge_static", "voxtral_edge_shared"])
+        run(["cmake", "--install", str(folder), "--prefix", str(tmp_path / "prefix")], "installing")
+    pkg_config = next((tmp_path / "prefix").rglob("voxtral-edge.pc"))
+    found = shlex.split(
+        run(
+            ["pkg-config", "--static", "--cflags", "--libs", "voxtral-edge"],
+            "pkg-config",
+            env={**os.environ, "PKG_CONFIG_PATH": str(pkg_config.parent)},
+        )
+    )
+    archive = str(pkg_config.parents[1] / "libvoxtral_edge.a")
+    options = [archive if option == "-lvoxtral_edge" else option for option in found]
+    compiler, emulator = ["cc", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], []
+    if build == "aarch64":
+        qemu = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64") or ""
+        compiler, emulator = ["aarch64-linux-gnu-gcc", "-static"], [qemu, "-cpu", "cortex-a76"]
+    program = str(tmp_path / "transcribe")
+    run([*compiler, *WARNINGS, str(EXAMPLE), "-o", program, *options], "compiling the example")
+    recording = write_wav(tmp_path / "recording.wav", pcm16("pin.ogg"))
+    told = run([*emulator, program, str(DEMO), str(recording)], "example")
+    assert [line.split()[2] for line in told.splitlines()] == expected("pin.ogg")[1].split()
+
+
+@pytest.mark.slow
 def test_cmake_finds_the_installed_package(installed: Installed, tmp_path: Path) -> None:
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.22)\n"
@@ -285,33 +428,66 @@ def test_cmake_finds_the_installed_package(installed: Installed, tmp_path: Path)
         "endforeach()\n"
     )
     build = tmp_path / "build"
-    run(
-        ["cmake", "-S", str(tmp_path), "-B", str(build), f"-DCMAKE_PREFIX_PATH={installed.prefix}"],
-        "configuring",
-    )
+    configure = ["cmake", "-S", str(tmp_path), "-B", str(build), f"-DCMAKE_PREFIX_PATH={installed.prefix}"]
+    wanted, lists = f"voxtral_edge {VERSION}", tmp_path / "CMakeLists.txt"
+    for other in ("0.0.9", "0.99", "1.0"):  # before 1.0 another minor version is another interface
+        good = lists.read_text()
+        lists.write_text(good.replace(wanted, f"voxtral_edge {other}"))
+        refused = subprocess.run(configure, capture_output=True, text=True, check=False)
+        assert refused.returncode != 0 and f"version: {VERSION}" in refused.stderr, refused.stderr
+        lists.write_text(good)
+    run(configure, "configuring")
     run(["cmake", "--build", str(build)], "compiling")
     recording = write_wav(tmp_path / "recording.wav", pcm16("pin.ogg"))
     for program in ("with_voxtral_edge", "with_static"):
         assert run([str(build / program), str(DEMO), str(recording)], program) == word_lines("pin.ogg")
 
 
-@pytest.mark.parametrize("language", [("c", "-std=c11"), ("c++", "-std=c++11"), ("c++", "-std=c++20")])
-def test_the_header_is_clean_c_and_cplusplus(language: tuple[str, str], tmp_path: Path) -> None:
-    must_have(shutil.which("cc") is not None, "cc is not installed")
+LANGUAGES = [("c", f"-std={c}") for c in ("c89", "c99", "c11", "c17")]
+LANGUAGES += [("c++", f"-std={cplusplus}") for cplusplus in ("c++98", "c++11", "c++20")]
+
+
+@pytest.mark.parametrize("compiler", ["cc", "gcc", "clang"])
+def test_the_header_is_clean_c_and_cplusplus(compiler: str, tmp_path: Path) -> None:
+    must_have(shutil.which(compiler) is not None, f"{compiler} is not installed")
     source = tmp_path / "source"
     source.write_text(
-        "#include <voxtral_edge.h>\n"
+        "#include <voxtral_edge.h>\n#include <voxtral_edge.h>\n"
         "ve_engine_options a = VE_ENGINE_OPTIONS_INIT;\nve_engine_info b = VE_ENGINE_INFO_INIT;\n"
         "ve_stream_options c = VE_STREAM_OPTIONS_INIT;\nve_stats d = VE_STATS_INIT;\nve_work e = VE_WORK_INIT;\n"
+        "ve_status (*f)(const ve_stream*, ve_stats*) = ve_stream_get_stats;\n"
     )
-    command = ["cc", "-x", *language, *WARNINGS, "-fsyntax-only", f"-I{HEADER.parent}", str(source)]
-    run(command, "compiling the header")
+    for language in LANGUAGES:
+        command = [compiler, "-x", *language, *WARNINGS, "-fsyntax-only", f"-I{HEADER.parent}", str(source)]
+        run(command, f"compiling the header as {language}")
 
 
-def test_the_header_documents_every_function() -> None:
+def test_the_header_says_of_every_function_what_a_caller_must_know() -> None:
     functions = header_functions()
-    assert len(functions) >= 19 and {"ve_engine_load", "ve_stream_feed_i16", "ve_run_streams"} <= set(
-        functions
-    )
-    assert [name for name, comment in functions.items() if len(comment) < 30] == []
-    assert len(re.findall(r"\bve_\w+\(", re.sub(r"//.*", "", HEADER.read_text()))) == len(functions)
+    code = re.sub(r"/\*.*?\*/", "", HEADER.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert sorted(functions) == sorted(re.findall(r"\b(ve_\w+)\(", code)) and len(functions) >= 19
+    for name, comment in functions.items():
+        assert re.search(r"\* Threads: (any|one acts|reads)\b", comment), name
+        returns_status = re.search(rf"VE_API ve_status {name}\(", code) is not None
+        assert returns_status == ("* Errors: " in comment), name
+        if re.search(rf"{name}\([^;]*\*\* ", code):  # it gives something
+            assert re.search(r"belongs? to\s+(\* )?the stream|is the caller's", comment), name
+
+
+def test_structures_are_laid_out_as_other_languages_see_them(tmp_path: Path) -> None:
+    """Sizes and offsets that a C compiler sees are those of ctypes, field by field; sizes have no hidden padding."""
+    must_have(shutil.which("cc") is not None, "cc is not installed")
+    expected, lines = "", ["#include <stdio.h>", "#include <voxtral_edge.h>", "int main(void) {"]
+    for name, structure in STRUCTURES.items():
+        size = ctypes.sizeof(structure)
+        expected += f"{name} {size}\n"
+        lines.append(f'  printf("{name} %d\\n", (int)sizeof({name}));')
+        for field, _ in structure._fields_:
+            expected += f"{name}.{field} {getattr(structure, field).offset}\n"
+            lines.append(f'  printf("{name}.{field} %d\\n", (int)offsetof({name}, {field}));')
+        last = getattr(structure, structure._fields_[-1][0])
+        assert size == last.offset + last.size
+    source = tmp_path / "layout.c"
+    source.write_text("\n".join([*lines, "  return 0;", "}", ""]))
+    run(["cc", f"-I{HEADER.parent}", str(source), "-o", str(tmp_path / "layout")], "compiling")
+    assert run([str(tmp_path / "layout")], "printing the layout") == expected

@@ -13,8 +13,6 @@ import pytest
 import source_export  # noqa: F401 - makes voxtral_edge.export importable
 
 import voxtral_edge as ve
-from voxtral_edge import engine as engine_module
-from voxtral_edge import machine
 from voxtral_edge.errors import DeviceError
 from voxtral_edge.export import export_package
 from voxtral_edge.export import synthetic as synthetic_module
@@ -80,13 +78,16 @@ def test_peak_stays_near_the_weights(package: Path, tmp_path: Path) -> None:
     assert cached["anonymous"] <= plain["anonymous"] - 0.9 * plain["weight_bytes"]
 
 
-def test_weights_that_cannot_fit_are_refused_before_loading(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_module, "obtainable_memory_bytes", lambda: 100_000_000)
-    with pytest.raises(DeviceError, match=r"need 0\.2\d GB .* 0\.10 GB can be had; .*--cache-packed"):
-        ve.load(package)
-    assert ve.load(package, threads=1, cache_packed=tmp_path).warnings == []
+def test_weights_that_cannot_fit_are_refused_before_loading(package: Path) -> None:
+    """Which limits count, and that mapped weights are not refused: memory_test.cc and native_engine_test.cc."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmSize" in line)
+    resource.setrlimit(resource.RLIMIT_AS, (int(used.split()[1]) * 1024 + 100_000_000, before[1]))
+    try:
+        with pytest.raises(DeviceError, match=r"need 0\.2\d GB .* 0\.\d\d GB can be had; .*--cache-packed"):
+            ve.load(package, cache_packed=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.mark.parametrize("megabytes", [20, 120, 230, 240, 260])
@@ -108,42 +109,3 @@ def test_a_limited_address_space_ends_in_one_line(package: Path, megabytes: int)
     err = ran.stderr.decode()
     assert ran.returncode == 1, (ran.returncode, err)
     assert err.startswith("voxtral-edge: error: ") and err.count("\n") == 1 and "memory" in err
-
-
-class FakeFiles:
-    """Stands in for the system's files that machine.py reads."""
-
-    def __init__(self, files: dict[str, str]) -> None:
-        self.files = files
-
-    def __call__(self, path: str) -> str:
-        return self.files.get(path, "")
-
-
-MEMINFO = "MemTotal:    8000000 kB\nMemAvailable:  6000000 kB\nSwapFree:   1000000 kB\n"
-
-
-def test_limits_of_services_and_containers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
-    files = {"/proc/meminfo": MEMINFO, "/proc/self/cgroup": "0::/system.slice/speech.service\n"}
-    monkeypatch.setattr(machine, "_read", FakeFiles(files))
-    assert machine.memory_bytes() == (8_192_000_000, 6_144_000_000)
-    assert machine.obtainable_memory_bytes() == 7_168_000_000  # with swap
-    files["/sys/fs/cgroup/system.slice/memory.max"] = "max\n"
-    assert machine.memory_bytes() == (8_192_000_000, 6_144_000_000)
-    group = "/sys/fs/cgroup/system.slice/speech.service/memory"
-    files |= {f"{group}.max": "4000000000\n", f"{group}.current": "3000000000\n"}
-    assert machine.memory_bytes() == (4_000_000_000, 1_000_000_000)
-    files[f"{group}.stat"] = "anon 1000000000\nactive_file 500000000\ninactive_file 1500000000\n"
-    assert machine.memory_bytes() == (4_000_000_000, 3_000_000_000)  # the page cache can go
-    assert machine.obtainable_memory_bytes() == 3_000_000_000
-    files["/sys/fs/cgroup/memory.max"] = "2000000000\n"  # a container, seen from inside
-    assert machine.memory_bytes() == (2_000_000_000, 2_000_000_000)
-
-
-def test_an_address_space_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (1_000_000_000, 1_000_000_000))
-    monkeypatch.setattr(
-        machine, "_read", FakeFiles({"/proc/meminfo": MEMINFO, "/proc/self/status": "VmSize:\t  400000 kB\n"})
-    )
-    assert machine.obtainable_memory_bytes() == 590_400_000
