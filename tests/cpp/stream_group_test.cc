@@ -185,6 +185,25 @@ TEST("bounded calls, in which streams start and resume at different times, chang
   }
 }
 
+TEST("streams that were fed alike encode together, also when one of them decodes faster") {
+  const TinyModel model = make_model("int4");
+  const auto engine = std::make_shared<WatchedEngine>(model.engine);
+  StreamOptions options;
+  options.delay_tokens = 2;
+  options.max_drafts = 0;
+  Stream slow(engine, model.tokenizer, options);
+  options.max_drafts = 7;
+  Stream quick(engine, model.tokenizer, options);
+  const std::vector<float> audio(64 * 1280 + 40);  // silence: easily guessed
+  engine->encodes = 0;
+  Events events;
+  const std::vector<StreamWork> work{{&slow, StreamAction::feed, audio, &events},
+                                     {&quick, StreamAction::feed, audio, &events}};
+  run_streams(work);
+  CHECK(quick.stats().decode_calls < slow.stats().decode_calls);
+  CHECK(engine->encodes <= 64 / engine->preferred_batch_tokens() + 1);  // each for itself: nine
+}
+
 TEST("a live stream gets its token in the round that brings its audio, whatever another has to do") {
   const TinyModel model = make_model("int4");
   const auto engine = std::make_shared<WatchedEngine>(model.engine);
