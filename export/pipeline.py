@@ -97,7 +97,8 @@ def export_package(
     recordings = _recordings(calibration, chosen)
     if recordings:
         about["calibration_seconds"] = round(sum(recording.duration_s for recording in recordings), 1)
-    manifest = _manifest(source, layout, chosen, name or output.resolve().name, about)
+    title = (name or output.resolve().name).encode("utf-8", "replace").decode()  # folders may have any name
+    manifest = _manifest(source, layout, chosen, title, about)
     with (
         _terminate_as_interrupt(),
         _calibrated(source, output, recordings, threads, progress) as quantize_int4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import cached_property
 from pathlib import Path
@@ -103,11 +104,11 @@ def load(
         cache = cache_choice(cache_packed)
         try:
             core = native_module().NativeEngine(
-                str(directory),
+                os.fsencode(directory),  # any name that the system allows, UTF-8 or not
                 threads=threads,
                 kv_cache=kv_cache,
                 on_progress=on_progress,
-                packed_cache_folder="" if cache is None else str(cache.folder),
+                packed_cache_folder="" if cache is None else os.fsencode(cache.folder),
                 packed_cache_write=cache is not None and cache.write,
                 affinity=affinity,
             )

@@ -31,11 +31,12 @@ def write_whole(path: Path, text: str) -> None:
     """Writes `text` so that a reader, or a crash, sees the old file or the new one and never half of one.
 
     A link stays a link: the file it points to is written. Devices and pipes, /dev/stdout among them, are written to
-    directly; a new file in their place would take them from every other program.
+    directly; a new file in their place would take them from every other program. Bytes of file names that are no
+    UTF-8 (lone surrogates) become question marks.
     """
     try:
         if _is_device(path):
-            with open(path, "w", encoding="utf-8", newline="\n") as device:
+            with open(path, "w", encoding="utf-8", errors="replace", newline="\n") as device:
                 device.write(text)
             return
         target = _target(path)
@@ -61,7 +62,7 @@ def _replace(path: Path, text: str) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
     handle, temporary = _temporary_beside(path)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

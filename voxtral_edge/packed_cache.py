@@ -77,7 +77,7 @@ def cache_choice(choice: bool | PathLike | None) -> CacheChoice | None:
 
 def cache_path(package: Path, folder: Path) -> Path:
     """Where the file of a package's permuted weights is, or would be. ModelFormatError for a damaged package."""
-    return folder / str(native_module().packed_cache_file_name(str(package)))
+    return folder / str(native_module().packed_cache_file_name(os.fsencode(package)))
 
 
 def cache_files(folder: Path) -> list[CacheFile]:

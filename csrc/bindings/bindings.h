@@ -34,6 +34,9 @@ class BoundEngine {
 // Copies `values` into a fresh array of the given shape.
 FloatArray to_array(const float* values, std::vector<py::ssize_t> shape);
 
+// Text with a path in it as Python has paths: bytes that are no UTF-8 become lone surrogates (os.fsdecode).
+py::str path_text(const std::string& text);
+
 void bind_errors(py::module_& module);
 void bind_machine(py::module_& module);
 void bind_audio(py::module_& module);

@@ -185,8 +185,8 @@ py::dict native_info(BoundNativeEngine& bound) {
   const PackedCacheReport& cache = engine.packed_cache();
   py::dict packed;
   packed["state"] = name_of(cache.state);
-  packed["path"] = cache.path;
-  packed["note"] = cache.note;
+  packed["path"] = path_text(cache.path);
+  packed["note"] = path_text(cache.note);
   info["packed_cache"] = packed;
   return info;
 }
@@ -208,7 +208,7 @@ BoundEngine::BoundEngine(const std::string& directory) : opened_(open_package(di
 void bind_engines(py::module_& module) {
   py::class_<BoundEngine, std::shared_ptr<BoundEngine>>(module, "Engine")
       .def_property_readonly("name", [](const BoundEngine& e) { return e.package()->name(); })
-      .def_property_readonly("directory", [](const BoundEngine& e) { return e.package()->directory(); })
+      .def_property_readonly("directory", [](const BoundEngine& e) { return path_text(e.package()->directory()); })
       .def_property_readonly("precision", [](const BoundEngine& e) { return e.package()->precision(); })
       .def_property_readonly("encoder",
                              [](const BoundEngine& e) { return std::const_pointer_cast<TextEncoder>(e.encoder()); })

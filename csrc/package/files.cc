@@ -20,6 +20,14 @@ constexpr std::uint64_t kMostBytesPerRead = std::uint64_t{1} << 30;
 
 std::string reason(int error) { return std::generic_category().message(error); }
 
+// Something is there, or may be, but the system refused it.
+[[noreturn]] void throw_refused(const std::string& name, int error, const std::string& advice) {
+  const bool limit = error == EMFILE || error == ENFILE;
+  throw Error(limit ? ErrorCode::device : ErrorCode::model_format,
+              name + ": cannot be opened: " + reason(error) + "; " +
+                  (limit ? "close some, or raise the limit (ulimit -n)" : advice));
+}
+
 // The system would silently open what stands before the zero byte.
 void refuse_zero_bytes(const std::string& path) {
   if (path.find('\0') != std::string::npos) throw Error(ErrorCode::model_format, "a path with a zero byte is refused");
@@ -37,8 +45,7 @@ OpenFile open_at(int folder, const std::string& path, const std::string& name) {
       throw Error(ErrorCode::model_format,
                   name + ": a symbolic link, which packages must not contain; put the file itself there");
     }
-    throw Error(ErrorCode::model_format,
-                name + ": cannot be opened: " + reason(error) + "; put a regular file there that this user may read");
+    throw_refused(name, error, "put a regular file there that this user may read");
   }
   OpenFile file{FileDescriptor(descriptor), 0, name};
   struct stat status;
@@ -68,13 +75,11 @@ FileDescriptor open_folder(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor >= 0) return FileDescriptor(descriptor);
   const int error = errno;
-  const std::string what = error == ENOENT    ? "there is no such folder"
-                           : error == ENOTDIR ? "not a folder"
-                                              : "cannot be opened: " + reason(error);
-  throw Error(ErrorCode::model_format,
-              path + ": " + what +
-                  "; a model is the folder that `voxtral-edge export` writes, with manifest.json "
-                  "in it");
+  const std::string advice = "a model is the folder that `voxtral-edge export` writes, with manifest.json in it";
+  if (path.empty()) throw Error(ErrorCode::model_format, "the name of the package folder is empty; " + advice);
+  if (error == ENOENT) throw Error(ErrorCode::model_format, path + ": there is no such folder; " + advice);
+  if (error == ENOTDIR) throw Error(ErrorCode::model_format, path + ": not a folder; " + advice);
+  throw_refused(path, error, advice);
 }
 
 bool is_plain_file_name(const std::string& name) {

@@ -52,7 +52,7 @@ static int print_words(ve_stream* stream) {
     if (event == NULL) return 0;
     if (event->type != VE_EVENT_WORD) continue;
     printf("%8.2f %8.2f  %s\n", event->start_s, event->end_s, event->text);
-    fflush(stdout);
+    if (fflush(stdout) != 0) return perror("transcribe: writing words"), 1;
   }
 }
 

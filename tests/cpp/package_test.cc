@@ -196,7 +196,7 @@ TEST("missing folders and files") {
   const Fixture fixture;
   CHECK_CONTAINS(error_text([] { Package::open("/no/such/folder"); }),
                  "/no/such/folder: there is no such folder; a model is");
-  CHECK_CONTAINS(error_text([] { Package::open(""); }), "there is no such folder");
+  CHECK_CONTAINS(error_text([] { Package::open(""); }), "the name of the package folder is empty");
   CHECK_CONTAINS(error_text([&] { Package::open(fixture.folder / "manifest.json"); }), "not a folder");
   CHECK_CONTAINS(error_text([&] { Package::open(fixture.folder.path() + std::string("\0x", 2)); }),
                  "a path with a zero byte");
@@ -204,6 +204,28 @@ TEST("missing folders and files") {
     const Fixture spoiled;
     std::filesystem::remove(spoiled.folder / name);
     CHECK_CONTAINS(spoiled.refusal(), name + ": no such file; the package is incomplete");
+  }
+}
+
+TEST("files that this process may not open any more") {
+  const Fixture fixture;
+  struct rlimit before;
+  CHECK_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = ::dup(0);
+  CHECK(next > 0);
+  ::close(next);
+  for (int more = 0; more < 2; ++more) {  // the folder, then a file in it
+    struct rlimit few = before;
+    few.rlim_cur = static_cast<rlim_t>(next + more);
+    CHECK_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+    std::string text;
+    try {
+      Package::open(fixture.folder.path());
+    } catch (const Error& error) {
+      text = error.code() == ErrorCode::device ? error.what() : "";  // the package is innocent
+    }
+    CHECK_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    CHECK_CONTAINS(text, "Too many open files; close some, or raise the limit (ulimit -n)");
   }
 }
 

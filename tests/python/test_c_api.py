@@ -301,6 +301,12 @@ def test_what_the_example_cannot_use_ends_in_one_line(
         )
         assert (ran.returncode, ran.stdout) == (1, "")
         assert says in ran.stderr and ran.stderr.count("\n") == 1
+    with open("/dev/full", "w") as full:
+        command = [str(example), str(DEMO), str(good)]
+        ran = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=installed.environment
+        )
+    assert ran.returncode == 1 and "writing words: No space left on device" in ran.stderr
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from front_door import ROOT, raw_pcm, run_cli, sample, sample_text, samples, start_cli, start_python
+from front_door import (
+    ROOT,
+    raw_pcm,
+    run_cli,
+    sample,
+    sample_text,
+    samples,
+    start_cli,
+    start_python,
+    tiny_engine,
+)
 
 from voxtral_edge.audio import read_audio
 from voxtral_edge.cli.main import COMMANDS, build_parser, main
@@ -143,6 +154,25 @@ def test_file_names_that_are_not_text(tmp_path: Path) -> None:
     assert (tmp_path / "out" / os.fsdecode(b"caf\xe9 \xff.txt")).read_text() == "nine six four zero\n"
     code, _, err = run_cli("transcribe", os.fsdecode(path) + "x")
     assert code == 1 and "No such file" in err
+
+
+def test_package_folders_that_are_not_text(tmp_path: Path) -> None:
+    """Any name that the system allows, for packages, caches and what is written."""
+    package, cache = f"{tmp_path}/caf\udce9 \n\udcff", f"{tmp_path}/cache\udcff"
+    shutil.copytree(tiny_engine().directory, package)
+    assert run_cli("cache", "add", package, "--cache-packed-dir", cache)[0] == 0
+    options = ("-m", package, "--cache-packed-dir", cache)
+    assert run_cli("transcribe", sample("pin.ogg"), *options) == (0, "nine six four zero\n", "")
+    assert len(os.listdir(cache)) == 1
+    assert run_cli("verify", "--no-engines", package)[0] == 0
+    code, _, err = run_cli("transcribe", sample("pin.ogg"), "-m", package, "--engine", "onnxruntime")
+    assert code == 2 and "names in UTF-8" in err
+    report = tmp_path / "report.json"
+    bench = ("bench", "-m", package, "--seconds", "1", "--warmup", "1", "--json", report)
+    assert run_cli(*bench)[0] == 0 and json.loads(report.read_text())["model"]
+    os.truncate(f"{package}/weights.bin", 100)
+    code, _, err = run_cli("transcribe", sample("pin.ogg"), "-m", package)
+    assert code == 1 and "weights.bin: has 100 bytes" in err
 
 
 # --- wrong use and bad input

@@ -238,6 +238,12 @@ class OnnxRuntimeBackend:
         return list(providers)
 
     def _session(self, path: Path) -> Any:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{path}: onnxruntime opens only files with names in UTF-8; rename the folder, or use the native engine"
+            ) from error
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1

@@ -5,6 +5,7 @@ Importing this module loads the compiled module, which holds the loop; DeviceErr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class OnnxRuntimeEngine(_PythonEngine):
         backend: OnnxRuntimeBackend | None = None,
     ) -> None:
         self.backend = backend or OnnxRuntimeBackend(package_dir, threads=threads, providers=providers)
-        super().__init__(str(package_dir))
+        super().__init__(os.fsencode(package_dir))
 
     def info(self) -> dict[str, Any]:
         """What computes: onnxruntime's version, execution providers, threads (0: onnxruntime's choice)."""
