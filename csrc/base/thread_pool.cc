@@ -213,7 +213,7 @@ struct ThreadPool::State {
 ThreadPool::ThreadPool(std::size_t threads) : state_(std::make_unique<State>()) {
   constexpr std::size_t kMost = 1024;
   if (threads < 1 || threads > kMost)
-    throw Error(ErrorCode::device,
+    throw Error(ErrorCode::usage,
                 "thread count " + std::to_string(threads) + " is outside 1 to " + std::to_string(kMost));
   watch_forks();
   State& s = *state_;

@@ -11,7 +11,7 @@ namespace voxtral_edge {
 
 class ThreadPool {
  public:
-  // threads >= 1 counts the calling thread. Error(device) if workers cannot be started.
+  // threads, 1 .. 1024 (else Error(usage)), counts the calling thread. Error(device) if workers cannot be started.
   explicit ThreadPool(std::size_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

@@ -212,8 +212,8 @@ class SplitPatternParser {
   char32_t named_class(Set& set, bool outside) {
     std::string name;
     if (take(U"{")) {
-      while (!next_is('}')) name += text_of(taken());
-      ++at_;
+      while (!next_is('}') && name.size() < 20) name += text_of(taken());
+      take(U"}");
     } else {
       name = text_of(taken());
     }

@@ -106,7 +106,7 @@ TEST("options of the engine") {
     change(options);
     return ve_engine_load(folder.path().c_str(), &options, &engine);
   };
-  CHECK_FAILS(load([](auto& o) { o.threads = 1025; }), VE_ERROR_DEVICE, "1024");
+  CHECK_FAILS(load([](auto& o) { o.threads = 1025; }), VE_ERROR_USAGE, "1024");
   CHECK_FAILS(load([](auto& o) { o.kv_cache = "f64"; }), VE_ERROR_USAGE, "auto, f32, f16, int8");
   CHECK_FAILS(load([](auto& o) { o.kernels = "sse"; }), VE_ERROR_USAGE, "sse");
   CHECK_FAILS(load([](auto& o) { o.affinity = "first"; }), VE_ERROR_USAGE, "first");

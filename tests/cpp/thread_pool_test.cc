@@ -135,8 +135,8 @@ TEST("shares cover every item once and differ by at most one") {
 }
 
 TEST("impossible thread counts are refused") {
-  CHECK_THROWS_CODE(ThreadPool(0), ErrorCode::device);
-  CHECK_THROWS_CODE(ThreadPool(1000000), ErrorCode::device);
+  CHECK_THROWS_CODE(ThreadPool(0), ErrorCode::usage);
+  CHECK_THROWS_CODE(ThreadPool(1000000), ErrorCode::usage);
 }
 
 #if !defined(__SANITIZE_THREAD__)  // the thread sanitizer does not support threads of a forked child
