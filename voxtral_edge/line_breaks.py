@@ -53,15 +53,9 @@ def _break_in(text: str, width: int, balanced: bool) -> int:
         used += _width_of(character)
         if used > width:
             break
-    return (middle if balanced else 0) or latest or _whole_characters(text, at)
-
-
-def _whole_characters(text: str, at: int) -> int:
-    """A cut within a word that is too long for a line: at `at`, or before a character that marks belong to."""
-    cut = at
-    while cut > 1 and _width_of(text[cut]) == 0:
-        cut -= 1
-    return max(cut, 1)
+    return (
+        (middle if balanced else 0) or latest or max(at, 1)
+    )  # within a word that is too long: marks have no width
 
 
 def _may_break(text: str, at: int) -> bool:

@@ -53,6 +53,14 @@ def test_ring_says_where_and_how_much_did_not_fit() -> None:
     np.testing.assert_array_equal(ring.read(99), ramp(2, 100))
 
 
+def test_what_is_skipped_ends_at_a_loss() -> None:
+    ring = PcmRing(4)
+    assert ring.write(ramp(6)) == 2 and ring.skip(1) == 1
+    ring.write(ramp(1, 100))
+    assert ring.skip(99) == 3 and ring.take_loss() == 2
+    np.testing.assert_array_equal(ring.read(99), ramp(1, 100))
+
+
 def test_ring_between_two_threads_loses_nothing_unnoticed() -> None:
     ring, total, taken, lost = PcmRing(64), 200_000, 0, 0
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from voxtral_edge import FinalEvent, SegmentEvent, TextEvent, WordEvent
 from voxtral_edge.events import event_from_dict, event_to_dict
-from voxtral_edge.formats import clock, to_dict, to_json, to_srt, to_txt, to_vtt
+from voxtral_edge.formats import clock, cue_times, to_dict, to_json, to_srt, to_txt, to_vtt
 from voxtral_edge.line_breaks import wrap_lines
 from voxtral_edge.results import (
     MAX_LINE_CHARACTERS,
@@ -113,6 +113,23 @@ def test_segments_end_at_sentences_pauses_and_marks() -> None:
     assert [s.text for s in marked] == ["one two", "three"]
 
 
+def test_limits_of_a_segment_are_reached_and_not_passed() -> None:
+    def texts(words: list[Word], text: str, breaks: tuple[float, ...] = ()) -> list[str]:
+        return [segment.text for segment in segments_from_words(words, text, breaks)]
+
+    for start, expected in ((0.54, ["one two"]), (0.55, ["one", "two"])):
+        assert texts([Word("one", 0.0, 0.0, 1), Word("two", start, 1.0, 1)], "one two") == expected
+    for end, expected in ((7.0, ["one two three"]), (7.1, ["one two", "three"])):
+        long = [Word("one", 0.0, 3.0, 1), Word("two", 3.0, 6.0, 1), Word("three", 6.0, end, 1)]
+        assert texts(long, "one two three") == expected
+    wide = "a" * 20  # two fill a line of 42
+    assert [len(text) for text in texts(words_of(" ".join([wide] * 5)), " ".join([wide] * 5))] == [83, 20]
+    two = [Word("one", 0.0, 0.25, 1), Word("two", 0.5, 0.75, 1)]
+    for moment in (0.25, 0.75):  # the end of the word before, and of the word itself
+        assert texts(two, "one two", (moment,)) == ["one", "two"]
+    assert texts(words_of("no yes no"), "no yes no", (0.35,)) == ["no", "yes no"]
+
+
 def test_short_abbreviations_do_not_end_a_segment() -> None:
     text = "ask Mr. Smith about it"
     assert len(segments_from_words(words_of(text), text)) == 1
@@ -136,6 +153,11 @@ def test_wrapped_lines_keep_the_text(text: str) -> None:
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
+def test_words_that_just_fit_are_not_cut() -> None:
+    assert wrap_lines("aaaa bb", 4) == ["aaaa", "bb"]
+    assert wrap_lines("e\u0301" * 9, 4) == ["e\u0301" * 4, "e\u0301" * 4, "e\u0301"]
+
+
 # --- formats
 
 
@@ -145,6 +167,13 @@ def test_clock_rounds_and_passes_hours() -> None:
     assert clock(3725.0405, ".") == "01:02:05.040"
     assert clock(360000, ".") == "100:00:00.000"
     assert clock(-0.01, ".") == "00:00:00.000"
+
+
+def test_cues_stay_to_be_read_but_not_into_the_next() -> None:
+    said = Segment("words " * 7, 2.0, 2.3)
+    assert cue_times(said)[1] > 3.5
+    assert cue_times(said, 3.5) == (2.0, 3.5)
+    assert cue_times(Segment("words", 2.0, 4.0), 3.5) == (2.0, 4.0), "never shorter than it was said"
 
 
 def parse_srt(text: str) -> list[tuple[int, str, str, list[str]]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,6 +25,9 @@ from server_testing import (
     texts,
 )
 
+from voxtral_edge.server.connection import DialectError
+from voxtral_edge.server.limits import Limits
+from voxtral_edge.server.mistral_dialect import MistralConnection
 from voxtral_edge.server.pcm import PcmDecoder
 
 PCM = pcm16("serial-numbers.flac")
@@ -233,6 +237,21 @@ def test_messages_out_of_order(server: RunningServer) -> None:
     assert "fixed" in late["error"]["message"]
     assert "unknown" in unknown["error"]["message"]
     assert done["text"] == ""
+
+
+@pytest.mark.parametrize("kind", ["append", "flush", "end"])
+def test_nothing_follows_the_end(kind: str) -> None:
+    async def run() -> None:
+        hub = SimpleNamespace(limits=Limits())
+        session = SimpleNamespace(delay_ms=480, finish=lambda: None)
+        connection = MistralConnection(
+            cast(Any, None), cast(Any, hub), cast(Any, session), "tiny-en", frozenset()
+        )
+        await connection.on_message({"type": "input_audio.end"})
+        with pytest.raises(DialectError, match="the audio has ended"):
+            await connection.on_message({"type": f"input_audio.{kind}", "audio": "AAAA"})
+
+    asyncio.run(run())
 
 
 def test_delta_texts_join_to_the_transcript(server: RunningServer) -> None:

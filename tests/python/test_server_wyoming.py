@@ -154,6 +154,10 @@ CHUNK = {"type": "audio-chunk", "data": {"rate": 16000, "width": 2, "channels": 
         json.dumps({"type": "audio-start", "data": {"rate": 16000, "width": 3, "channels": 1}}).encode()
         + b"\n",
         json.dumps({**CHUNK, "payload_length": 3}).encode() + b"\nodd",
+        json.dumps({"type": "audio-start", "data": {"rate": 8000, "width": 2, "channels": 1}}).encode()
+        + b"\n"
+        + json.dumps({**CHUNK, "payload_length": 2}).encode()
+        + b"\n\0\0",  # another format within the utterance
         json.dumps({"type": 5}).encode() + b"\n",
         b"not json\n",
         b"[]\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from types import GeneratorType
 
 import numpy as np
@@ -42,6 +43,12 @@ def test_words(transcriber: Transcriber) -> None:
     words = [word for segment in segments for word in segment.words or []]
     assert "".join(word.word for word in words) == " " + sample_text("phone-number.flac")
     assert all(word.start <= word.end and 0 < word.probability <= 1 for word in words)
+    segment = next(transcriber.transcribe(sample("phone-number.flac"), word_timestamps=True)[0])
+    logarithms = [math.log(word.probability) for word in segment.words or []]
+    assert len(logarithms) > 1 and segment.avg_logprob == pytest.approx(np.mean(logarithms))
+    for language, probability in ((None, 0.0), ("en", 1.0)):  # known only where the caller says it
+        _, info = transcriber.transcribe(sample("phone-number.flac"), language)
+        assert (info.language, info.language_probability) == (language, probability)
 
 
 def test_arrays_files_and_hotwords(transcriber: Transcriber) -> None:

@@ -52,7 +52,6 @@ class Segmenter:
         self._start: int | None = None  # of the open stretch of speech
         self._cell_start = 0
         self._voiced_end = 0
-        self._earliest = 0  # a stretch's margin must not reach into the one before
 
     def feed(self, pcm: NDArray[np.float32]) -> list[Piece]:
         """Adds 1-D float32 audio at 16 kHz; what became complete."""
@@ -80,8 +79,9 @@ class Segmenter:
     def _step(self, voiced: bool, pieces: list[Piece]) -> None:
         if voiced:
             if self._start is None:
-                # the frames that had to be loud before the first is called voiced, and the margin
-                self._start = max(self._earliest, self.frames - 3 - MARGIN_FRAMES)
+                # the frames that had to be loud before the first is called voiced, and the margin; both and the margin
+                # of the stretch before are less than a pause
+                self._start = max(0, self.frames - 3 - MARGIN_FRAMES)
                 self._cell_start = self._start
             self._voiced_end = self.frames
         if self._start is None:
@@ -100,7 +100,6 @@ class Segmenter:
             whole = end - self._start
             rest = end - self._cell_start
             self._cell(end, pieces, whole >= LEAST_WINDOW_FRAMES and (rest >= CELL_FRAMES // 2 or whole < 80))
-        self._earliest = max(end, self._cell_start)
         self._start = None
 
     def _cell(self, end: int, pieces: list[Piece], with_window: bool) -> None:

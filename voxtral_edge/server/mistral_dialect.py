@@ -66,8 +66,6 @@ class MistralConnection(Connection):
             raise DialectError("invalid_value", f"unknown message type {str(kind)[:100]!r}")
 
     async def _update(self, value: Any) -> None:
-        if self.session.started:
-            raise DialectError("invalid_value", "the session is fixed once audio has been sent")
         settings = updated(self._settings, value)
         hotwords = await self.hub.hotwords(list(settings.context_bias))
         self.session.configure(
