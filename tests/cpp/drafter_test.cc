@@ -209,6 +209,28 @@ TEST("the passes' own times correct the costs; one that was interrupted says lit
   }
 }
 
+TEST("a drafter that was reset guesses as a new one") {
+  const double costs[] = {1.0, 1.3};
+  const Drafter::Shape shape{kPad, kWord, kWidth, 6, 16, 8, costs};
+  Drafter used(shape), fresh(shape);
+  const Audio audio(600, 6, true);
+  const auto run = [&](Drafter& drafter, std::size_t period) {
+    drafter.reset(0);
+    std::vector<std::vector<std::uint32_t>> guesses;
+    std::vector<std::uint32_t> drafts(8);
+    for (std::size_t p = 0; p < 600; ++p) {
+      if (p % 8 == 0) drafter.hear(audio.at(p), 8);
+      const std::size_t count = drafter.propose(p, {drafts.data(), 8 - p % 8});
+      guesses.emplace_back(drafts.begin(), drafts.begin() + static_cast<std::ptrdiff_t>(count));
+      drafter.passed(count + 1, 1 + count / 2, 0.01 * static_cast<double>(period + count));
+      drafter.learn(p % period == 0 ? 100 + static_cast<std::uint32_t>(p % 7) : audio.marks[p] ? kWord : kPad, p);
+    }
+    return guesses;
+  };
+  run(used, 2);  // text that is never what was guessed, and another machine
+  CHECK(run(used, 9) == run(fresh, 9));
+}
+
 TEST("guesses of a kind that is often wrong are not drafted where rows cost, and are again once they are right") {
   const double costs[] = {1.0, 1.5};
   Drafter drafter({kPad, kWord, kWidth, 6, 16, 8, costs});

@@ -237,6 +237,10 @@ TEST("a word without end is cut") {
     all += word.text;
   }
   CHECK_EQ(all.size(), 20'000u);
+  Feeder apart;  // a mark that is set apart follows the word that was cut: it stands alone
+  apart.mark().text(" " + std::string(WordBuilder::kMostWordBytes, 'a')).text(" !").pad();
+  CHECK_EQ(apart.words.size(), 2u);
+  CHECK_EQ(apart.words[1].text, "!");
 }
 
 TEST("reset forgets everything") {
