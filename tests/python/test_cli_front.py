@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 from front_door import run_cli, sample, start_cli
 
 from voxtral_edge.cli.columns import named_lines
-from voxtral_edge.cli.main import COMMANDS
+from voxtral_edge.cli.main import COMMANDS, build_parser
 
 HELPS = [[], *([name] for name in COMMANDS), ["cache", "add"], ["cache", "remove"], ["bench", "compare"]]
 
@@ -57,6 +58,23 @@ def test_wrong_usage_is_one_line(arguments: list[str]) -> None:
     code, out, err = run_cli(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("voxtral-edge: error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_no_option_takes_an_empty_value(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a variable that is not set, say: as a path it would be the current folder."""
+    parser = build_parser([command])
+    (commands,) = (action for action in parser._actions if action.nargs == argparse.PARSER)
+    options = [
+        action
+        for action in commands.choices[command]._actions
+        if action.option_strings and action.nargs in (None, "+") and action.dest != "affinity"  # "": unset
+    ]
+    assert options or command == "cache"
+    for option in options:
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args([command, option.option_strings[0], ""])
+        assert "the value is empty; see" in capsys.readouterr().err, option.option_strings
 
 
 def test_debug_is_understood_anywhere(tmp_path) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from voxtral_edge.cli.model_options import filled
 from voxtral_edge.engine import load
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.files import size_text
@@ -43,7 +42,6 @@ def _add_folder(parser: argparse.ArgumentParser, default: str | None) -> None:
     """Before and behind the action; SUPPRESS, so that the second default does not undo the first one's value."""
     parser.add_argument(
         "--cache-packed-dir",
-        type=filled,
         default=default,
         metavar="DIR",
         help="use this folder (default: $XDG_CACHE_HOME/voxtral-edge, ~/.cache/voxtral-edge)",

@@ -1,7 +1,7 @@
 """Makes voiceprints, so that speakers are called by their names.
 
   voxtral-edge enrol -o voices.json Anna=anna.wav Ben=ben1.wav Ben=ben2.flac
-  voxtral-edge transcribe meeting.wav --speakers auto --known-speakers voices.json
+  voxtral-edge transcribe meeting.wav --known-speakers voices.json
 
 A recording should hold ten seconds or more of one person, made like the recordings to come (same microphone, same
 room). Adding to a file keeps who is in it. A voiceprint is personal data: ask the person first.

@@ -14,7 +14,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Generator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from voxtral_edge.errors import UsageError, VoxtralEdgeError
 
@@ -118,6 +118,12 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"voxtral-edge: error: {message}; see `{self.prog} --help`\n")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Refuses empty values: a variable that is not set (`-o "$FOLDER"`), which a path takes for this folder."""
+        if not arg_string.strip() and action.nargs != argparse.PARSER and arg_string is not action.default:
+            raise argparse.ArgumentError(action, "the value is empty")
+        return super()._get_value(action, arg_string)
 
 
 class _HelpLayout(argparse.HelpFormatter):

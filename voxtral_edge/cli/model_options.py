@@ -70,7 +70,6 @@ def _add_computing(add: Callable[..., object]) -> None:
     )
     add(
         "--cache-packed-dir",
-        type=filled,
         metavar="DIR",
         help="the same in this folder (default: $XDG_CACHE_HOME/voxtral-edge, ~/.cache/voxtral-edge)",
     )
@@ -100,13 +99,6 @@ def _gain(text: str) -> float | str:
         return text if text == "auto" else float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number of decibels nor auto") from None
-
-
-def filled(text: str) -> str:
-    """The value of an option that must not be empty, as `--alias "$NAME"` is where the variable is not set."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the value is empty")
-    return text
 
 
 def above_zero(kind: type[int] | type[float]) -> Callable[[str], float]:

@@ -43,8 +43,6 @@ def plan_jobs(sources: Sequence[str], output: str | None, file_format: str, word
         raise UsageError(
             "no audio given; name one or more files, or - for headerless samples on standard input"
         )
-    if "" in sources or output == "":  # "$FILE" that is not set; Path would take it as the current folder
-        raise UsageError(f"the name of {'an input' if '' in sources else 'the output'} is empty")
     if sources.count(STDIN) > 1:
         raise UsageError("standard input (-) can be read only once")
     if words and file_format == "srt":

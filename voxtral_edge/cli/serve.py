@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--alias",
         action="append",
         default=[],
-        type=model_options.filled,
         metavar="NAME",
         help="another name of the model; may be given several times",
     )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voxtral_edge.cli.model_options import filled
 from voxtral_edge.cli.outputs import Job, output_files
 from voxtral_edge.events import SpeakerEvent
 from voxtral_edge.files import check_writable, write_whole
@@ -48,13 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser, recordings: bool = True) -> N
     group = parser.add_argument_group("speakers")
     group.add_argument(
         "--speakers",
-        type=filled,
         metavar="auto|N",
         help="tell speakers apart; N is the largest number there can be (needs onnxruntime)",
     )
     group.add_argument(
         "--known-speakers",
-        type=filled,
         metavar="FILE",
         help="voiceprints of people to call by name, made with `voxtral-edge enrol`; implies --speakers auto",
     )
@@ -62,7 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser, recordings: bool = True) -> N
         return
     group.add_argument(
         "--rttm",
-        type=filled,
         metavar="FILE|DIR",
         help="write who spoke when in RTTM; a folder for several inputs; implies --speakers auto",
     )

@@ -34,7 +34,8 @@ def read_token(token_file: str | None, environment: Mapping[str, str] | None = N
         try:
             token = Path(token_file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{token_file}: the token cannot be read ({error})") from error
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise UsageError(f"{token_file}: the token cannot be read ({reason})") from error
         where = token_file
     else:
         token = (os.environ if environment is None else environment).get(TOKEN_VARIABLE, "").strip()
