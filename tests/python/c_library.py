@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import re
 from ctypes import (
     POINTER,
     byref,
@@ -19,6 +21,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from native_testing import ROOT
+
+HEADER = ROOT / "csrc" / "c_api" / "voxtral_edge.h"
+WARNINGS = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
+
+
+@functools.cache
+def header_functions() -> dict[str, str]:
+    """Every exported function with the comment above it."""
+    found = re.findall(
+        r"/\*((?:(?!\*/).)*)\*/\nVE_API [^;]*?\b(ve_\w+)\([^;]*\);",
+        HEADER.read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    return {name: comment for comment, name in found}
+
 
 LoadProgress = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint64, c_uint64)
 
