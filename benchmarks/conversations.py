@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voxtral_edge.audio import read_audio
+from voxtral_edge.audio import SAMPLE_RATE_HZ, read_audio
 from voxtral_edge.diarize.turns import Turn, joined_turns
 from voxtral_edge.errors import UsageError
 
@@ -28,7 +28,6 @@ REPORT_SPEAKERS = [
 _SESSION = re.compile(r"\d+-\d+(?=-\d+\.)")
 
 Recordings = dict[str, list[NDArray[np.float32]]]
-SAMPLE_RATE_HZ = 16_000
 _FRAME = 160
 # What counts as speech in a recording of one speaker: within 35 dB of its loud parts and 6 dB above its quiet ones, but
 # not less than what is within 20 dB. Shorter silences belong to the turn (as in the rules of NIST's evaluations),

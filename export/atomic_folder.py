@@ -22,11 +22,11 @@ from pathlib import Path
 
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.files import size_text
+from voxtral_edge.machine import free_disk_bytes
+from voxtral_edge.packed_cache import SUFFIX
 
 FORMAT_NAME = "voxtral-edge-package"
 PACKAGE_FILES = frozenset({"manifest.json", "encoder.onnx", "decoder.onnx", "weights.bin", "tekken.json"})
-# What the runtime may have put beside a package.
-_CACHE_SUFFIX = ".cache"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 # Sibling folders of this process that are in use: on file systems without locks only this tells that they are.
 _in_use: set[Path] = set()
@@ -53,7 +53,7 @@ class AtomicFolder:
 
     def require_space(self, needed_bytes: int) -> None:
         """The old package stays until the swap, so the new one needs its full size free."""
-        free = shutil.disk_usage(self.path).free
+        free = free_disk_bytes(self.path)
         if free < needed_bytes:
             raise DeviceError(space_message(self.target, needed_bytes, free))
 
@@ -112,7 +112,8 @@ def refuse_foreign_target(target: Path) -> None:
         raise UsageError(
             f"{target} exists and is no voxtral-edge package; choose another output or remove it yourself"
         )
-    foreign = sorted(name for name in entries - PACKAGE_FILES if not name.endswith(_CACHE_SUFFIX))
+    # Permuted weights, where their folder is this one, belong to the package that is replaced.
+    foreign = sorted(name for name in entries - PACKAGE_FILES if not name.endswith(SUFFIX))
     if foreign:
         raise UsageError(
             f"{target} also holds {foreign[0]!r}, which is no part of a package; move it away first"

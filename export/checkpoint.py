@@ -22,7 +22,7 @@ from .tokenizer import Tokenizer, read_tokenizer
 
 _STEM = {"hf": "model", "mistral": "consolidated"}
 _CONFIG = {"hf": "config.json", "mistral": "params.json"}
-# Bytes of a head compared with the embedding at a time.
+# Numbers of a head compared with the embedding at a time.
 _COMPARE_ELEMENTS = 1 << 20
 
 

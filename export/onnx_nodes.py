@@ -128,10 +128,6 @@ class GraphWriter:
 
     # ------------------------------------------------------------------ result
 
-    def used_tensors(self) -> set[str]:
-        """Names of the tensor-table entries this graph points at."""
-        return {name for name in self._initializers if name in self._tensors}
-
     def finish(self, doc: str) -> onnx.ModelProto:
         """The model. Equal calls give equal bytes: no clock, no version, no unordered container."""
         missing = sorted(

@@ -7,7 +7,6 @@ import errno
 import hashlib
 import importlib
 import json
-import os
 import shutil
 import signal
 import threading
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from voxtral_edge.errors import DeviceError, UsageError
+from voxtral_edge.machine import free_disk_bytes
 
 from .atomic_folder import FORMAT_NAME, AtomicFolder, refuse_foreign_target, sibling_folder, space_message
 from .model_config import ModelConfig
@@ -111,10 +111,8 @@ def export_package(
             folder.commit()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                free = os.statvfs(folder.target.parent)
-                raise DeviceError(
-                    space_message(folder.target, needed, free.f_bavail * free.f_frsize)
-                ) from error
+                free = free_disk_bytes(folder.target.parent)
+                raise DeviceError(space_message(folder.target, needed, free)) from error
             raise DeviceError(f"cannot write {folder.target}: {error.strerror}") from error
     total = sum(entry["bytes"] for entry in files.values())
     return ExportReport(

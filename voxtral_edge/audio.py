@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral_edge.errors import AudioFormatError, DeviceError, UsageError
+from voxtral_edge.live_step import TOKEN_SAMPLES
 
 SAMPLE_RATE_HZ = 16_000
 MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
 MAX_CHANNELS = 32
 # 1.28 s per block: sixteen tokens, two full encoder batches; long enough to be read fast, short enough that
 # text appears while a slow device works.
-BLOCK_SAMPLES = 16 * 1280
+BLOCK_SAMPLES = 16 * TOKEN_SAMPLES
 
 # Float samples beyond this are on another scale, most often 16-bit numbers that nobody divided; decoders of lossy
 # formats overshoot 1 by far less.
@@ -73,6 +74,24 @@ def as_pcm(samples: Any) -> PcmArray:
         f"pcm has dtype {samples.dtype}; pass float32 in -1..1 or int16 "
         "(int32 samples: (pcm / 2**31).astype('float32'))"
     )
+
+
+def as_floats(pcm: PcmArray) -> NDArray[np.float32]:
+    """The samples as float32: int16 divided by 32768 (specification §3.1), float32 as they are."""
+    floats = np.asarray(pcm, dtype=np.float32)
+    return floats / np.float32(32768) if pcm.dtype == np.int16 else floats
+
+
+def resampler(rate_hz: int) -> Any:
+    """soxr's stream (HQ) from mono float32 at `rate_hz` to 16 kHz; None where they are at 16 kHz. DeviceError where
+    soxr does not load."""
+    if rate_hz == SAMPLE_RATE_HZ:
+        return None
+    try:
+        soxr = importlib.import_module("soxr")
+    except ImportError as error:
+        raise DeviceError(f"resampling needs the package soxr, which does not load ({error})") from error
+    return soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
 
 
 class AudioFile:
@@ -184,15 +203,14 @@ class AudioFile:
                 )
 
     def _resampled(self, block_samples: int) -> Iterator[NDArray[np.float32]]:
-        if self.sample_rate_hz == SAMPLE_RATE_HZ:
+        to_16_khz = resampler(self.sample_rate_hz)
+        if to_16_khz is None:
             yield from self._mono(block_samples)
             return
-        soxr = _soxr()
-        resampler = soxr.ResampleStream(self.sample_rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
         frames = max(1, block_samples * self.sample_rate_hz // SAMPLE_RATE_HZ)
         for mono in self._mono(frames):
-            yield resampler.resample_chunk(mono, last=False)
-        yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+            yield to_16_khz.resample_chunk(mono, last=False)
+        yield to_16_khz.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
     def _mono(self, frames: int) -> Iterator[NDArray[np.float32]]:
         """Blocks at the file's own rate, mixed down, with NaN and infinities replaced by 0: one of them would
@@ -343,10 +361,3 @@ def _soundfile() -> Any:
         raise DeviceError(
             f"reading audio files needs the package soundfile, which does not load ({error})"
         ) from error
-
-
-def _soxr() -> Any:
-    try:
-        return importlib.import_module("soxr")
-    except ImportError as error:
-        raise DeviceError(f"resampling needs the package soxr, which does not load ({error})") from error

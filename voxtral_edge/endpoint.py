@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxtral_edge.audio import SAMPLE_RATE_HZ, PcmArray
+from voxtral_edge.audio import SAMPLE_RATE_HZ, PcmArray, as_floats
 from voxtral_edge.errors import UsageError
 from voxtral_edge.events import TextEvent, WordEvent
+from voxtral_edge.live_step import TOKEN_S
 
-TOKEN_S = 0.08
 _FRAME_SAMPLES = 320  # 20 ms: short enough to see the pause between two words
 SILENCE_DB = -70.0
 
@@ -70,9 +70,9 @@ class LevelMeter:
         return self._heard_samples / SAMPLE_RATE_HZ
 
     def hear(self, pcm: PcmArray) -> None:
-        """Takes 16 kHz samples."""
-        scale = np.float32(1 / 32768) if pcm.dtype == np.int16 else np.float32(1)
-        samples = np.concatenate([self._rest, np.nan_to_num(pcm.astype(np.float32) * scale)])
+        """Takes 16 kHz samples; NaN and infinity are silence, as for the model."""
+        finite = np.nan_to_num(as_floats(pcm), posinf=0.0, neginf=0.0)
+        samples = np.concatenate([self._rest, finite])
         frames = len(samples) // _FRAME_SAMPLES
         self._rest = samples[frames * _FRAME_SAMPLES :].copy()
         if not frames:
@@ -115,9 +115,8 @@ class Endpointer:
         self._last_text_token: int | None = None
 
     def decoded(self, events: Iterable[object], generated_tokens: int) -> bool:
-        """Takes a step's events and the stream's count of generated tokens; whether the utterance is over. If
-        so,
-        the next one begins here."""
+        """Takes a step's events and the stream's count of generated tokens; whether the utterance is over. If so, the
+        next one begins here."""
         self._tokens = generated_tokens
         for event in events:
             if isinstance(event, (TextEvent, WordEvent)):

@@ -24,6 +24,7 @@ from voxtral_edge.audio import (
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.events import Event
 from voxtral_edge.hotwords import Hotwords, parse_hotwords
+from voxtral_edge.live_step import TOKEN_MS
 from voxtral_edge.package_folder import find_package, read_manifest
 from voxtral_edge.packed_cache import cache_choice
 from voxtral_edge.results import SUBTITLE_LIMITS, SegmentLimits, Transcript
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 ENGINES = ("native", "onnxruntime")
 KV_CACHES = ("auto", "f32", "f16", "int8")
-TOKEN_MS = 80
 # What the model was released for: every 80 ms up to 1.2 s, and 2.4 s (specification §6).
 VALID_DELAYS_MS = (*range(80, 1201, TOKEN_MS), 2400)
 DEFAULT_DELAY_MS = 480

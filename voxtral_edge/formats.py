@@ -110,8 +110,7 @@ def clock(seconds: float, decimal_mark: str) -> str:
 
 
 def cue_times(segment: Segment, next_start_s: float | None = None) -> tuple[float, float]:
-    """Start and end of the segment's cue, in seconds: from its first word on, and as long as it takes to read
-    it, but
+    """Start and end of the segment's cue, in seconds: from its first word on, and as long as it takes to read it, but
     not into the next cue, and never shorter than it was said."""
     start = max(0.0, segment.start)
     readable = start + max(MIN_SHOWN_SECONDS, text_width(segment.text) / READING_CHARACTERS_PER_SECOND)

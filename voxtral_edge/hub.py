@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import glob
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, NoReturn
 
 from voxtral_edge.errors import DeviceError, ModelFormatError, UsageError
 from voxtral_edge.files import size_text
+from voxtral_edge.machine import free_disk_bytes
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 # What each layout needs: exact names, and the stem of its weights (one file, or an index and shards).
@@ -177,8 +177,7 @@ def _cache_root(hub: ModuleType, cache_dir: Path | None) -> Path:
 
 def _require_space(hub: ModuleType, cache_dir: Path | None, needed_bytes: int, repository: str) -> None:
     root = _cache_root(hub, cache_dir)
-    existing = next(folder for folder in (root, *root.resolve().parents) if folder.is_dir())
-    free = shutil.disk_usage(existing).free
+    free = free_disk_bytes(root)
     if free < needed_bytes:
         raise DeviceError(
             f"not enough disk space to download {repository}: {size_text(needed_bytes)} needed in {root}, "

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from voxtral_edge.errors import UsageError
 
+# A token of audio, at 16 kHz.
 TOKEN_MS = 80
+TOKEN_S = TOKEN_MS / 1000
 TOKEN_SAMPLES = 1280
 # The core takes more in one pass (kMaxPassRows), but beyond eight tokens a pass saves little and text comes in jerks.
 MOST_STEP_TOKENS = 8

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from voxtral_edge.audio import PathLike
 from voxtral_edge.errors import ModelFormatError, UsageError
+from voxtral_edge.hub import is_hub_id
 
 # The bundled model that every command takes unless told otherwise, and what somebody who says hello to it must know.
 DEMO_MODEL = "tiny-en"
 DEMO_MODEL_KNOWS = "the demo model knows spoken English digits, zero to nine, and nothing else"
 
 _BUNDLED = Path(__file__).parent / "models"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CHECKPOINT_FILES = ("model.safetensors", "model.safetensors.index.json", "consolidated.safetensors")
 
 
@@ -48,7 +47,7 @@ def find_package(name_or_dir: PathLike) -> Path:
         )
     if folder.is_file():
         raise UsageError(f"model {text!r} is a file; name the package folder that holds manifest.json")
-    if _HUB_ID.fullmatch(text):
+    if is_hub_id(text):
         raise UsageError(
             f"model {text!r} looks like a hub id; export it once and then load the folder: "
             f"voxtral-edge export {text} -o PACKAGE_DIR"

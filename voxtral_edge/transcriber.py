@@ -53,8 +53,7 @@ class TranscribedWord:
 
 @dataclass(frozen=True, slots=True)
 class TranscribedSegment:
-    """A caption; `text` carries the white space before it, so that joined texts are the transcript. `words`
-    is None
+    """A caption; `text` carries the white space before it, so that joined texts are the transcript. `words` is None
     without word_timestamps; `seek` counts 10 ms; `tokens` is the text encoded, without timing tokens."""
 
     id: int

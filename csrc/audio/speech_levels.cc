@@ -16,7 +16,7 @@ constexpr float kDepth = 0.8f, kLargestDrop_dB = 25.0f, kSmallestContrast_dB = 1
 double longest_between_pauses(double typical_s) { return std::max(3.0 * typical_s, typical_s + 0.6); }
 double longest_connected(double typical_s) { return std::max(2.0 * typical_s, typical_s + 0.3); }
 
-std::uint64_t frame_of(double seconds) { return static_cast<std::uint64_t>(std::lround(seconds * kFramesPerSecond)); }
+std::uint64_t frame_of(double seconds) { return static_cast<std::uint64_t>(std::llround(seconds * kFramesPerSecond)); }
 
 }  // namespace
 

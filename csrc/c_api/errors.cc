@@ -23,7 +23,9 @@ std::array<char, 1001>& last_error() {
 ve_status store(ve_status status, const char* function, const char* message) noexcept {
   std::array<char, 1001>& stored = last_error();
   std::snprintf(stored.data(), stored.size(), "%s: %s", function, message);
-  stored[utf8_valid_prefix(stored.data())] = '\0';  // the end may have cut a character
+  // The end may have cut a character, and a folder's name may be any bytes: what is not UTF-8 becomes "?".
+  const std::string_view text(stored.data());
+  for (std::size_t at = 0; (at += utf8_valid_prefix(text.substr(at))) < text.size(); ++at) stored[at] = '?';
   return status;
 }
 

@@ -15,10 +15,11 @@ std::vector<const Kernels*> compiled_kernels();
 std::vector<const Kernels*> available_kernels();
 
 // The active implementation: VOXTRAL_EDGE_ISA if set, else the best available. Chosen once, at first use.
-// Error(device) naming the available ones if the variable names an unknown or unsupported one.
+// Errors as kernels_by_name().
 const Kernels& active_kernels();
 
-// The named implementation. Error(device) if unknown or unsupported by this CPU.
+// The named implementation. Naming the available ones, Error(usage) if this build has none of that name, and
+// Error(device) if this CPU cannot run it.
 const Kernels& kernels_by_name(const std::string& name);
 
 }  // namespace voxtral_edge

@@ -1,8 +1,7 @@
 // Typed access to a parsed document, with errors that name the place.
 #include "package/json.h"
 
-#include <cinttypes>
-#include <cmath>
+#include <charconv>
 #include <cstdio>
 
 #include "base/error.h"
@@ -15,9 +14,8 @@ namespace {
 constexpr std::size_t kDescribedBytes = 40;  // of a string that is quoted in a message
 
 std::string number_text(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.9g", value);
-  return text;
+  char text[32];  // not printf: its decimal point is the locale's
+  return {text, std::to_chars(text, text + sizeof(text), value, std::chars_format::general, 9).ptr};
 }
 
 }  // namespace

@@ -85,6 +85,8 @@ TEST("packages that cannot be loaded") {
   const TemporaryFolder folder;
   ve_engine* engine = reinterpret_cast<ve_engine*>(1);
   CHECK_FAILS(ve_engine_load((folder / "nowhere").c_str(), nullptr, &engine), VE_ERROR_MODEL_FORMAT, "nowhere");
+  // A name that is not UTF-8 costs its bad bytes, not the rest of the message.
+  CHECK_FAILS(ve_engine_load("caf\xE9", nullptr, &engine), VE_ERROR_MODEL_FORMAT, "caf?: there is no such folder");
   CHECK(engine == nullptr);
   CHECK_FAILS(ve_engine_load(folder.path().c_str(), nullptr, &engine), VE_ERROR_MODEL_FORMAT, "manifest.json");
   check::write_tiny_package(folder.path());

@@ -359,7 +359,7 @@ def test_a_package_that_holds_something_else_too_is_refused(target):
     with pytest.raises(UsageError, match=r"also holds 'notes\.txt'"):
         write(target, "new")
     (target / "notes.txt").rename(target.parent / "notes.txt")
-    (target / "avx2.cache").write_text("ours")
+    (target / "model-0123456789abcdef.packed").write_text("ours")
     write(target, "new")
     assert check_package(target) == "new"
 

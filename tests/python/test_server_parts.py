@@ -1,4 +1,4 @@
-"""The server's parts alone: decoding of audio, the lane's queue, turns, segments."""
+"""The server's parts alone: decoding of audio, the lane's queue, turns, segments, sessions that fit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from server_testing import pcm16
 
+from voxtral_edge.cli import serve
 from voxtral_edge.errors import AudioFormatError
 from voxtral_edge.events import SegmentEvent, TextEvent, WordEvent
 from voxtral_edge.results import Word, segments_from_words
@@ -318,3 +319,14 @@ def test_segments_are_those_of_the_whole(sizes: list[int], data: Any) -> None:
     expected = segments_from_words(plain, transcript.text, sorted(breaks), transcript.duration_s)
     assert [(s.text, s.start, s.end) for s in found] == [(s.text, s.start, s.end) for s in expected]
     assert builder.finish(0.0) == []
+
+
+# --- sessions
+
+
+def test_sessions_fit_the_memory_that_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = cast(Any, type("Engine", (), {"info": lambda self: {"state_bytes": 100_000_000}})())
+    monkeypatch.setattr(serve, "memory_bytes", lambda: (8_000_000_000, 6_000_000_000))
+    assert serve._sessions_that_fit(engine, 32) == 32
+    monkeypatch.setattr(serve, "memory_bytes", lambda: (1_000_000_000, 1_000_000_000))  # a container
+    assert serve._sessions_that_fit(engine, 32) == 9  # nine tenths of it

@@ -19,8 +19,9 @@ from voxtral_edge.bench.paced_streams import CoreStreams, PacedStreamsRun, run_p
 from voxtral_edge.bench.sensors import Sensors, SensorTrace
 from voxtral_edge.bench.speech import Feed
 from voxtral_edge.bench.streams import StreamsRun, run_streams
-from voxtral_edge.engine import DEFAULT_DELAY_MS, TOKEN_MS, Engine, delay_tokens, load
+from voxtral_edge.engine import DEFAULT_DELAY_MS, Engine, delay_tokens, load
 from voxtral_edge.errors import UsageError
+from voxtral_edge.live_step import TOKEN_MS
 from voxtral_edge.machine import memory_bytes
 from voxtral_edge.package_folder import find_package, read_manifest
 from voxtral_edge.packed_cache import cache_choice, cache_files

@@ -118,7 +118,7 @@ def gather_facts(threads: int | None, megabytes: int) -> dict[str, Any]:
     """Everything doctor knows of this machine, JSON-ready; measures memory reads for a moment."""
     core = native_module()
     usable = int(core.usable_cpus())
-    threads = threads or min(8, usable)
+    threads = threads or int(core.default_threads())
     total, available = memory_bytes()
     megabytes = max(1, min(megabytes, available // 4_000_000))  # a small board must not swap for this
     return {

@@ -22,7 +22,6 @@ from voxtral_edge.cli.main import EXIT_DONE
 from voxtral_edge.endpoint import DEFAULT_RULES, EndpointRule
 from voxtral_edge.engine import delay_tokens
 from voxtral_edge.errors import UsageError, VoxtralEdgeError
-from voxtral_edge.hotwords import read_hotwords_option
 from voxtral_edge.listen.capture import POLICIES, Backlog
 from voxtral_edge.listen.lines import Lines, Summary
 from voxtral_edge.listen.listener import Listener
@@ -38,13 +37,8 @@ DEFAULT_BACKLOG_S = {"keep": 30.0, "skip": 2.0}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of `voxtral-edge listen`."""
-    add = parser.add_argument
     model_options.add_arguments(parser)
-    add(
-        "--hotwords",
-        metavar="FILE|WORDS",
-        help="words to expect: a file, one `phrase` or `phrase :weight` per line, or a list with commas",
-    )
+    model_options.add_hotwords(parser)
     speaker_options.add_arguments(parser, recordings=False)
     where = parser.add_argument_group("where the sound comes from")
     where.add_argument("--list", action="store_true", help="list the input devices and end")
@@ -130,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     rules = DEFAULT_RULES
     if args.silence is not None:
         rules = (DEFAULT_RULES[0], EndpointRule(args.silence, needs_text=True), DEFAULT_RULES[2])
-    hotwords = [] if args.hotwords is None else read_hotwords_option(args.hotwords)
+    hotwords = model_options.hotwords(args)
     telling = speaker_options.read(args)
     source = _source(args)
     if hasattr(sys.stdout, "reconfigure"):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from voxtral_edge.engine import DEFAULT_DELAY_MS, ENGINES, KV_CACHES, Engine, load
+from voxtral_edge.hotwords import Hotword, read_hotwords_option
 from voxtral_edge.live_step import TOKEN_MS
 from voxtral_edge.package_folder import DEMO_MODEL, DEMO_MODEL_KNOWS
 
@@ -81,6 +82,20 @@ def _add_computing(add: Callable[..., object]) -> None:
         metavar="MS",
         help="how far text stays behind the audio: 80 to 1200 in steps of 80, or 2400 (%(default)s)",
     )
+
+
+def add_hotwords(parser: argparse.ArgumentParser) -> None:
+    """Declares --hotwords, for the subcommands that transcribe."""
+    parser.add_argument(
+        "--hotwords",
+        metavar="FILE|WORDS",
+        help="words to expect: a file, one `phrase` or `phrase :weight` per line, or a list with commas",
+    )
+
+
+def hotwords(args: argparse.Namespace) -> list[Hotword]:
+    """The phrases of --hotwords; errors as in `read_hotwords_option`."""
+    return [] if args.hotwords is None else read_hotwords_option(args.hotwords)
 
 
 def add_step(to: argparse._ActionsContainer) -> None:

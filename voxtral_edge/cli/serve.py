@@ -28,6 +28,7 @@ from voxtral_edge.cli.main import EXIT_DONE, EXIT_ERROR
 from voxtral_edge.engine import Engine, delay_tokens
 from voxtral_edge.errors import DeviceError, UsageError
 from voxtral_edge.live_step import step_tokens
+from voxtral_edge.machine import memory_bytes
 
 Number = TypeVar("Number", int, float)
 
@@ -182,11 +183,7 @@ def _sessions_that_fit(engine: Engine, wanted: int) -> int:
     state_bytes = int(engine.info().get("state_bytes", 0))
     if state_bytes <= 0:
         return wanted
-    free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError), open("/proc/meminfo", encoding="ascii") as lines:
-        free_bytes = next(
-            (int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line), free_bytes
-        )
+    _, free_bytes = memory_bytes()
     fit = max(1, free_bytes * 9 // 10 // state_bytes)
     if fit < wanted:
         logging.getLogger("voxtral_edge.server").warning(

@@ -27,7 +27,7 @@ from voxtral_edge.cli.speaker_options import SpeakerOptions
 from voxtral_edge.engine import Engine, delay_tokens
 from voxtral_edge.errors import AudioFormatError, UsageError
 from voxtral_edge.files import check_writable
-from voxtral_edge.hotwords import Hotwords, read_hotwords_option
+from voxtral_edge.hotwords import Hotwords
 from voxtral_edge.results import MAX_LINE_CHARACTERS, MAX_SEGMENT_LINES, MAX_SEGMENT_SECONDS, SegmentLimits
 from voxtral_edge.transcript_builder import TranscriptBuilder
 
@@ -41,11 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stdin", action="store_true", help="the same as naming - : headerless s16le, mono, 16 kHz"
     )
     model_options.add_arguments(parser)
-    parser.add_argument(
-        "--hotwords",
-        metavar="FILE|WORDS",
-        help="words to expect: a file, one `phrase` or `phrase :weight` per line, or a list with commas",
-    )
+    model_options.add_hotwords(parser)
     parser.add_argument(
         "--max-line",
         type=model_options.above_zero(int),
@@ -89,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan_jobs(sources, args.output, args.format, args.words)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # whatever the locale
-    expected = [] if args.hotwords is None else read_hotwords_option(args.hotwords)
+    expected = model_options.hotwords(args)
     for job in jobs:
         if job.output is not None:
             check_writable(job.output)

@@ -3,7 +3,6 @@ them."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral_edge._native import native_module
-from voxtral_edge.audio import MAX_RATE_HZ, MIN_RATE_HZ, SAMPLE_RATE_HZ, as_pcm
+from voxtral_edge.audio import MAX_RATE_HZ, MIN_RATE_HZ, SAMPLE_RATE_HZ, as_floats, as_pcm, resampler
 from voxtral_edge.endpoint import DEFAULT_RULES, Endpointer, EndpointRule
 from voxtral_edge.engine import Engine, delay_tokens
 from voxtral_edge.errors import UsageError
 from voxtral_edge.events import TextEvent, WordEvent, event_from_dict
+from voxtral_edge.live_step import TOKEN_SAMPLES
 from voxtral_edge.results import shortened
 
-TOKEN_SAMPLES = 1280
 _MOST_SAMPLES = 8 * TOKEN_SAMPLES
 
 
@@ -73,11 +72,8 @@ class Utterances:
         elif rate_hz != self._rate_hz:
             raise UsageError(f"the stream began with {self._rate_hz} Hz and now gets {rate_hz} Hz")
         pcm = as_pcm(np.asarray(samples, dtype=np.float32) if isinstance(samples, (list, tuple)) else samples)
-        if pcm.dtype == np.int16:
-            pcm = pcm.astype(np.float32) / np.float32(32768)
-        if self._resampler is not None:
-            pcm = self._resampler.resample_chunk(pcm, last=False)
-        self._queue(pcm.astype(np.float32, copy=False))
+        floats = as_floats(pcm)
+        self._queue(floats if self._resampler is None else self._resampler.resample_chunk(floats, last=False))
 
     def end_input(self) -> None:
         """No more samples will come."""
@@ -93,10 +89,8 @@ class Utterances:
     def _set_rate(self, rate_hz: int) -> None:
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
             raise UsageError(f"sample rate {rate_hz} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz can be read")
+        self._resampler = resampler(rate_hz)
         self._rate_hz = rate_hz
-        if rate_hz != SAMPLE_RATE_HZ:
-            soxr = importlib.import_module("soxr")
-            self._resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
 
     def _queue(self, pcm: NDArray[np.float32]) -> None:
         self._pending.append(pcm)

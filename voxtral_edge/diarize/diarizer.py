@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from voxtral_edge.audio import as_pcm
+from voxtral_edge.audio import as_floats, as_pcm
 from voxtral_edge.diarize.cells import Cell, cell_scores, one_voice, thinned
 from voxtral_edge.diarize.clustering import group_windows
 from voxtral_edge.diarize.embedder import OnnxEmbedder, SpeakerEmbedder
@@ -259,9 +259,6 @@ def _event(turn: Turn, final: bool) -> SpeakerEvent:
 
 def _floats(pcm: NDArray[np.float32] | NDArray[np.int16]) -> NDArray[np.float32]:
     """Samples as float32; NaN and infinity as silence, as the transcriber takes them."""
-    samples = as_pcm(pcm)
-    if samples.dtype == np.int16:
-        return samples.astype(np.float32) / np.float32(32768.0)
-    floats = np.asarray(samples, dtype=np.float32)
+    floats = as_floats(as_pcm(pcm))
     finite = np.isfinite(floats)
     return floats if finite.all() else np.where(finite, floats, np.float32(0))

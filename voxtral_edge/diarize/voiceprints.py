@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxtral_edge.audio import PathLike, PcmArray, as_pcm, read_audio
+from voxtral_edge.audio import PathLike, PcmArray, as_floats, as_pcm, read_audio
 from voxtral_edge.diarize.clustering import Voice
 from voxtral_edge.diarize.embedder import SpeakerEmbedder
 from voxtral_edge.diarize.segments import Segmenter, seconds_of
@@ -60,10 +60,8 @@ class Voiceprints:
             if isinstance(audio, (str, Path)) or hasattr(audio, "__fspath__")
             else as_pcm(audio)
         )
-        if pcm.dtype == np.int16:
-            pcm = pcm.astype(np.float32) / np.float32(32768.0)
         segmenter = Segmenter()
-        pieces = [*segmenter.feed(np.asarray(pcm, dtype=np.float32)), *segmenter.finish()]
+        pieces = [*segmenter.feed(as_floats(pcm)), *segmenter.finish()]
         windows = [piece for piece in pieces if piece.window is not None and is_voice(piece.window)]
         frames = covered = 0
         for piece in windows:

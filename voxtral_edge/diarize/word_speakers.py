@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from voxtral_edge.audio import PcmArray
 from voxtral_edge.diarize.diarizer import OnlineDiarizer
 from voxtral_edge.events import Event, FinalEvent, SpeakerEvent, WordEvent
-
-TOKEN_SAMPLES = 1280
+from voxtral_edge.live_step import TOKEN_SAMPLES
 
 
 class WordSpeakers:

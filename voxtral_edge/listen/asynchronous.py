@@ -18,9 +18,8 @@ _QUEUED_EVENTS = 256
 
 
 async def listen_async(engine: Engine, source: Any = None, **options: Any) -> AsyncIterator[ListenEvent]:
-    """Events of a live session as an asynchronous iterator; arguments as in `Engine.listen`. Leaving the loop
-    early,
-    or cancelling the task, stops the session and waits for its thread."""
+    """Events of a live session as an asynchronous iterator; arguments as in `Engine.listen`. Leaving the loop early, or
+    cancelling the task, stops the session and waits for its thread."""
     listener = Listener(engine, source, **options)
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[ListenEvent | BaseException | None] = asyncio.Queue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Callable
@@ -12,16 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxtral_edge.audio import SAMPLE_RATE_HZ
+from voxtral_edge.audio import SAMPLE_RATE_HZ, resampler
 from voxtral_edge.errors import OverrunError, UsageError
 from voxtral_edge.listen.clock_drift import ClockDrift
 from voxtral_edge.listen.live_events import GapEvent
 from voxtral_edge.listen.ring import PcmRing
 from voxtral_edge.listen.sources import Source
 from voxtral_edge.listen.time_map import TimeMap
-from voxtral_edge.live_step import TOKEN_MS, TOKEN_SAMPLES
+from voxtral_edge.live_step import TOKEN_S, TOKEN_SAMPLES
 
-TOKEN_S = TOKEN_MS / 1000
 POLICIES = ("keep", "skip")
 # The decoder polls: a lock or a signal in the audio callback could make it wait.
 _POLL_S = 0.004
@@ -66,7 +64,7 @@ class Capture:
         room_s = backlog.limit_s + (_SKIP_SLACK_S if backlog.policy == "skip" else 0.0)
         self._ring = PcmRing(math.ceil(room_s * source.rate_hz))
         self._frame = round(TOKEN_S * source.rate_hz)
-        self._resampler = _resampler(source.rate_hz)
+        self._resampler = resampler(source.rate_hz)
         self._pending = np.zeros(0, dtype=np.float32)
         self._given = 0
         self._closed = False
@@ -176,10 +174,3 @@ class Capture:
             rest = self._resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
             self._pending = np.concatenate([self._pending, rest])
         return self._give(len(self._pending)) if len(self._pending) else None
-
-
-def _resampler(rate_hz: int) -> Any:
-    if rate_hz == SAMPLE_RATE_HZ:
-        return None
-    soxr = importlib.import_module("soxr")
-    return soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")

@@ -15,7 +15,7 @@ from voxtral_edge.listen.capture import Backlog, Capture
 from voxtral_edge.listen.live_events import CaptionEvent, GapEvent, ListenEvent
 from voxtral_edge.listen.microphone import open_microphone
 from voxtral_edge.listen.sources import FileSource, IterableSource, Source
-from voxtral_edge.live_step import MOST_STEP_TOKENS, TOKEN_MS, TOKEN_SAMPLES, step_tokens
+from voxtral_edge.live_step import MOST_STEP_TOKENS, TOKEN_MS, TOKEN_S, TOKEN_SAMPLES, step_tokens
 from voxtral_edge.results import SUBTITLE_LIMITS, Segment, SegmentLimits
 from voxtral_edge.segments import SegmentBuilder
 
@@ -117,7 +117,7 @@ class Listener:
             raise UsageError("this session has been run; make a new one with engine.listen()")
         self._begun = True
         capture, failure = self._capture, cast("Exception | None", None)
-        idle_s = _IDLE_S + (self._step_tokens - 1) * TOKEN_MS / 1000
+        idle_s = _IDLE_S + (self._step_tokens - 1) * TOKEN_S
         capture.start()
         try:
             while True:

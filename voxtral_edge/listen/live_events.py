@@ -12,10 +12,8 @@ from voxtral_edge.results import Word
 
 @dataclass(frozen=True, slots=True)
 class CaptionEvent:
-    """A stretch of text is complete and can be shown as one subtitle: the utterance ended, or a line was
-    full.
-    Times in seconds of the recording;
-    `speaker` where speakers are told apart."""
+    """A stretch of text is complete and can be shown as one subtitle: the utterance ended, or a line was full. Times
+    in seconds of the recording; `speaker` where speakers are told apart."""
 
     type: ClassVar[str] = "caption"
     text: str
@@ -28,7 +26,7 @@ class CaptionEvent:
 @dataclass(frozen=True, slots=True)
 class GapEvent:
     """Audio from `start` to `end` (seconds of the recording) was dropped and never heard by the model, because the
-    device is too slower than real time. Words before and after keep their true times."""
+    device is slower than real time. Words before and after keep their true times."""
 
     type: ClassVar[str] = "gap"
     start: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 from voxtral_edge.events import SegmentEvent, TextEvent, WordEvent
 from voxtral_edge.listen.listener import ListenStep
 from voxtral_edge.listen.live_events import CaptionEvent, GapEvent
+from voxtral_edge.live_step import TOKEN_MS
 
 SILENT, TEXT, WORD, MARK, CAPTION, GAP, CATCH_UP, SLOW = "·", "▪", "|", "¶", "↵", "×", "»", "!"
 LEGEND = (
@@ -18,7 +19,6 @@ LEGEND = (
     (GAP, "audio was dropped"),
 )
 _KINDS = {SegmentEvent: MARK, CaptionEvent: CAPTION, GapEvent: GAP}
-_TOKEN_MS = 80.0
 
 
 def glyphs(step: ListenStep) -> str:
@@ -27,7 +27,7 @@ def glyphs(step: ListenStep) -> str:
     line = GAP * sum(isinstance(event, GapEvent) for event in step.events)
     if status.behind:
         line += CATCH_UP
-    if status.tokens and status.step_ms > _TOKEN_MS:
+    if status.tokens and status.step_ms > TOKEN_MS:
         line += SLOW
     texts = sum(isinstance(event, TextEvent) for event in step.events)
     line += SILENT * max(0, status.tokens - texts)

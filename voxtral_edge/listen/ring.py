@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 
 class PcmRing:
-    """One writer, one reader, no lock: each side only moves its own counter, after copying. The writer never
-    waits:
+    """One writer, one reader, no lock: each side only moves its own counter, after copying. The writer never waits:
     samples that do not fit are lost, and where and how many is kept for the reader.
 
     capacity   samples that can wait

@@ -19,11 +19,11 @@ from voxtral_edge.listen.key_echo import KeyEcho
 from voxtral_edge.listen.listener import ListenStep, Status
 from voxtral_edge.listen.live_events import CaptionEvent, GapEvent
 from voxtral_edge.listen.monitor import glyphs
+from voxtral_edge.live_step import TOKEN_MS
 
 MIN_COLUMNS = 30
 _FRAME_S = 1 / 15  # faster than anybody reads, slow enough for ssh
 _INDENT = 8  # "  12:34  "
-_TOKEN_MS = 80.0
 _SILENT_DB = -60.0
 _WORD_S = 0.4
 
@@ -98,7 +98,7 @@ def status_line(view: View, columns: int, paint: Painter) -> str:
     # Full scale clips; above -12 dBFS little room is left.
     loud = RED if view.peak_db > -3 else YELLOW if view.peak_db > -12 else GREEN
     lag_style = DIM if status.lag_s < 0.3 else YELLOW if status.lag_s < 1 else RED
-    share = status.step_ms / _TOKEN_MS
+    share = status.step_ms / TOKEN_MS
     step_style = GREEN if share < 0.8 else YELLOW if share < 1 else RED
     parts = [
         (12, bar(1 - view.peak_db / _SILENT_DB, 12, loud, paint)),

@@ -17,9 +17,10 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile, PathLike, PcmPipe, as_pcm
+from voxtral_edge.audio import SAMPLE_RATE_HZ, AudioFile, PathLike, PcmPipe, as_floats, as_pcm
 from voxtral_edge.errors import DeviceError
 from voxtral_edge.listen.ring import PcmRing
+from voxtral_edge.live_step import TOKEN_SAMPLES
 
 # What a microphone delivers at a time; files are played in the same pieces.
 PIECE_S = 0.02
@@ -97,8 +98,7 @@ class ThreadSource:
         self._ring.write(samples)
 
     def wait_for_room(self, samples: int) -> None:
-        """For sources that can wait, unlike a microphone: until the decoder has taken most of what it was
-        given, or
+        """For sources that can wait, unlike a microphone: until the decoder has taken most of what it was given, or
         `stop` is called. So little is ahead that no backlog policy ever drops it."""
         assert self._ring is not None
         most = min(self._ring.capacity, int(AHEAD_S * self.rate_hz))
@@ -115,8 +115,7 @@ class ThreadSource:
 
 
 class FileSource(ThreadSource):
-    """An audio file as a microphone would hear it (`paced`, at its own speed and without waiting for
-    anybody), or as
+    """An audio file as a microphone would hear it (`paced`, at its own speed and without waiting for anybody), or as
     fast as it is taken."""
 
     def __init__(self, path: PathLike, paced: bool = True) -> None:
@@ -154,11 +153,9 @@ class IterableSource(ThreadSource):
     def produce(self) -> None:
         """Passes every piece on, cut to what fits."""
         for samples in self._pieces:
-            pcm = as_pcm(samples)
-            if pcm.dtype == np.int16:
-                pcm = pcm.astype(np.float32) / np.float32(32768)
-            for begin in range(0, len(pcm), 1280):
-                part = pcm[begin : begin + 1280].astype(np.float32, copy=False)
+            pcm = as_floats(as_pcm(samples))
+            for begin in range(0, len(pcm), TOKEN_SAMPLES):
+                part = pcm[begin : begin + TOKEN_SAMPLES]
                 self.wait_for_room(len(part))
                 if self.stopping:
                     return
@@ -166,10 +163,9 @@ class IterableSource(ThreadSource):
 
 
 class PipeSource(ThreadSource):
-    """Headerless 16-bit little-endian mono 16 kHz samples from an open pipe. A pipe from a microphone is
-    never made to
-    wait: what cannot be followed is the backlog policy's matter, and must not be lost unseen at the pipe's
-    other end. One that brings a recording, faster than it could be spoken, is."""
+    """Headerless 16-bit little-endian mono 16 kHz samples from an open pipe. A pipe from a microphone is never made to
+    wait: what cannot be followed is the backlog policy's matter, and must not be lost unseen at the pipe's other end.
+    One that brings a recording, faster than it could be spoken, is."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         super().__init__("standard input", SAMPLE_RATE_HZ)
@@ -178,16 +174,15 @@ class PipeSource(ThreadSource):
     def produce(self) -> None:
         """Passes the samples on."""
         begun, brought, live = time.monotonic(), 0, True
-        for pcm in PcmPipe(self).blocks(1280):  # type: ignore[arg-type]  # of a file, PcmPipe uses `read`
+        for pcm in PcmPipe(self).blocks(TOKEN_SAMPLES):  # type: ignore[arg-type]  # of a file, PcmPipe uses `read`
             brought += len(pcm)
             live = live and brought / SAMPLE_RATE_HZ < time.monotonic() - begun + _NOT_LIVE_S
             if not live:
                 self.wait_for_room(len(pcm))
-            self.put(pcm.astype(np.float32) / np.float32(32768))
+            self.put(as_floats(pcm))
 
     def read(self, most: int) -> bytes:
-        """What the pipe holds, at most `most` bytes; nothing at its end and after `stop`. Waits in small
-        steps: a
+        """What the pipe holds, at most `most` bytes; nothing at its end and after `stop`. Waits in small steps: a
         thread that hangs in a read would keep the whole program from ending."""
         while not self.stopping:
             if select.select([self._fd], [], [], 0.05)[0]:
@@ -229,9 +224,7 @@ class ProgramSource(ThreadSource):
         while data := self._process.stdout.read1(int(2 * self.rate_hz * PIECE_S)):  # type: ignore[attr-defined]
             data = rest + data
             rest = data[len(data) & ~1 :]
-            self.put(
-                np.frombuffer(data[: len(data) & ~1], dtype="<i2").astype(np.float32) / np.float32(32768)
-            )
+            self.put(as_floats(np.frombuffer(data[: len(data) & ~1], dtype="<i2")))
         code = self._process.wait()
         if code and not self.stopping:
             assert self._process.stderr is not None

@@ -1,7 +1,7 @@
 """`voxtral-edge serve`: one process, one engine, many live streams, several protocols.
 
     client ── dialect ── Session ── Lane ┐
-    client ── dialect ── Session ── Lane ├─ Scheduler (one thread) ── StreamGroup ── Engine
+    client ── dialect ── Session ── Lane ├─ Scheduler (one thread) ── run_streams ── Engine
     client ── dialect ── Session ── Lane ┘
 
 A dialect (`vllm_dialect`, `openai_dialect`, `mistral_dialect`, `transcriptions`, `wyoming_server`) translates

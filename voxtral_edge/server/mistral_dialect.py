@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from voxtral_edge.engine import TOKEN_MS, delay_tokens
+from voxtral_edge.engine import delay_tokens
 from voxtral_edge.events import TextEvent
+from voxtral_edge.live_step import TOKEN_MS
 from voxtral_edge.results import Segment
 from voxtral_edge.segments import SegmentBuilder
 from voxtral_edge.server.connection import Connection, DialectError, decode_audio

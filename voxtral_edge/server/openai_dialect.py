@@ -21,7 +21,7 @@ import time
 from collections import deque
 from typing import Any
 
-from voxtral_edge.engine import TOKEN_MS
+from voxtral_edge.live_step import TOKEN_MS
 from voxtral_edge.server.connection import Connection, DialectError, decode_audio
 from voxtral_edge.server.hub import Hub
 from voxtral_edge.server.openai_settings import Settings, from_beta, in_beta_form, updated

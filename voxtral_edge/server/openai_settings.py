@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from voxtral_edge.engine import TOKEN_MS
+from voxtral_edge.live_step import TOKEN_MS
 from voxtral_edge.server.connection import DialectError
 from voxtral_edge.server.hub import Hub
 from voxtral_edge.server.pcm import PcmDecoder

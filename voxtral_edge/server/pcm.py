@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxtral_edge.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, SAMPLE_RATE_HZ, PcmArray
+from voxtral_edge.audio import (
+    MAX_CHANNELS,
+    MAX_RATE_HZ,
+    MIN_RATE_HZ,
+    SAMPLE_RATE_HZ,
+    PcmArray,
+    as_floats,
+    resampler,
+)
 from voxtral_edge.errors import AudioFormatError
 
 
@@ -52,17 +60,11 @@ class PcmDecoder:
             raise AudioFormatError(f"{channels!r} channels; send 1 to {MAX_CHANNELS}")
         self.encoding, self.sample_rate_hz, self.channels = encoding, sample_rate_hz, channels
         self.frame_bytes = _BYTES[encoding] * channels
-        self._resampler: Any = None
         self.restart()
 
     def restart(self) -> None:
         """Forgets the resampler's filter state: the next chunk begins a new recording."""
-        if self.sample_rate_hz != SAMPLE_RATE_HZ:
-            import soxr
-
-            self._resampler = soxr.ResampleStream(
-                self.sample_rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ"
-            )
+        self._resampler = resampler(self.sample_rate_hz)
 
     def decode(self, data: bytes) -> PcmArray:
         """Mono 16 kHz samples of `data`, which must hold whole samples of every channel (AudioFormatError: a
@@ -75,7 +77,7 @@ class PcmDecoder:
         samples = _decoded(self.encoding, data)
         if self._resampler is None and self.channels == 1:
             return samples
-        mono = samples.astype(np.float32) / 32768.0 if samples.dtype == np.int16 else samples
+        mono = as_floats(samples)
         if self.channels > 1:
             mono = mono.reshape(-1, self.channels).mean(axis=1, dtype=np.float32)
         if self._resampler is None:

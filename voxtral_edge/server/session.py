@@ -11,6 +11,7 @@ from voxtral_edge.audio import SAMPLE_RATE_HZ, PcmArray
 from voxtral_edge.errors import UsageError
 from voxtral_edge.events import Event, SegmentEvent, TextEvent, WordEvent
 from voxtral_edge.hotwords import Hotwords
+from voxtral_edge.live_step import TOKEN_MS
 from voxtral_edge.server.lane import Failure, Lane, Mark, Step
 from voxtral_edge.server.pcm import PcmDecoder
 from voxtral_edge.server.scheduler import Scheduler
@@ -123,7 +124,7 @@ class Session:
     @property
     def delay_ms(self) -> int:
         """How far text stays behind the audio."""
-        return self._delay_tokens * 80
+        return self._delay_tokens * TOKEN_MS
 
     @property
     def prompt_tokens(self) -> int:

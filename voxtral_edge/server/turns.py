@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from voxtral_edge.live_step import TOKEN_MS
 from voxtral_edge.server.session import Update
-
-TOKEN_MS = 80
 
 
 @dataclass(frozen=True)
