@@ -47,13 +47,17 @@ Hotword checked(const Hotword& given, std::size_t number) {
   if (utf8_valid_prefix(given.phrase) != given.phrase.size()) {
     refuse(json_quoted(given.phrase) + " is not valid Unicode text (UTF-8)");
   }
-  const std::u32string phrase = composed(single_spaced(code_points(given.phrase)));
+  const auto check_length = [&](std::size_t characters, std::size_t most) {
+    if (characters <= most) return;
+    refuse(json_quoted(given.phrase) + " has " + std::to_string(characters) + " characters; " +
+           std::to_string(kMostHotwordCharacters) + " are the limit, give its rare words one by one");
+  };
+  const std::u32string spaced = single_spaced(code_points(given.phrase));
+  check_length(spaced.size(), 4 * kMostHotwordCharacters);  // a composed character has at most four parts
+  const std::u32string phrase = composed(spaced);
+  check_length(phrase.size(), kMostHotwordCharacters);
   if (std::none_of(phrase.begin(), phrase.end(), is_letter_or_digit)) {
     refuse(json_quoted(given.phrase) + " has no letter or digit; leave it out");
-  }
-  if (phrase.size() > kMostHotwordCharacters) {
-    refuse(json_quoted(given.phrase) + " has " + std::to_string(phrase.size()) + " characters; " +
-           std::to_string(kMostHotwordCharacters) + " are the limit, give its rare words one by one");
   }
   if (!(given.weight > 0.0 && given.weight <= kMostHotwordWeight)) {
     std::ostringstream weight;

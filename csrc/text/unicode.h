@@ -29,6 +29,7 @@ std::u32string code_points(std::string_view text);
 std::string utf8(std::u32string_view code_points);
 
 // The composed form (NFC): "e" and a combining acute become "é", as keyboards and the model's training text write it.
+// Takes the square of the marks on one letter.
 std::u32string composed(std::u32string_view text);
 
 }  // namespace voxtral_edge

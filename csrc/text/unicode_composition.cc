@@ -80,7 +80,12 @@ std::u32string composed(std::u32string_view text) {
   for (auto begin = parts.begin(); begin != parts.end();) {
     const auto end = std::find_if(begin + 1, parts.end(), [](char32_t c) { return combining_class(c) == 0; });
     const auto marks = combining_class(*begin) == 0 ? begin + 1 : begin;
-    std::stable_sort(marks, end, [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
+    // By insertion: there are one or two, and clang 19 calls the buffer deprecated that GCC's std::stable_sort takes.
+    for (auto mark = marks; mark != end; ++mark) {
+      const auto place = std::upper_bound(
+          marks, mark, *mark, [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
+      std::rotate(place, mark, mark + 1);
+    }
     begin = end;
   }
   std::u32string result;
