@@ -15,8 +15,6 @@ class SampleRing {
 
   std::size_t size() const { return static_cast<std::size_t>(end_ - begin_); }
   std::size_t free() const { return samples_.size() - size(); }
-  std::uint64_t begin_sample() const { return begin_; }  // position of the oldest sample held
-  std::uint64_t end_sample() const { return end_; }
 
   // Takes as many samples as fit; returns how many.
   std::size_t push(std::span<const float> samples) {
@@ -31,7 +29,7 @@ class SampleRing {
     return count;
   }
 
-  // out[i] = sample at begin_sample() + i, for i < count <= size().
+  // out[i] = the i-th oldest sample, for i < count <= size().
   template <class T>
   void peek(std::size_t count, T* out) const {
     const std::size_t slot = static_cast<std::size_t>(begin_ % samples_.size());

@@ -12,7 +12,7 @@ inline double whole_milliseconds(double seconds) { return std::floor(seconds * 1
 
 class TimeLine {
  public:
-  explicit TimeLine(double seconds_per_token, double samples_per_second)
+  TimeLine(double seconds_per_token, double samples_per_second)
       : seconds_per_token_(seconds_per_token), samples_per_second_(samples_per_second) {}
 
   void reset() {
