@@ -87,6 +87,7 @@ TEST("strings: escapes, surrogate pairs, control characters") {
   CHECK_CONTAINS(refusal(R"("\ud83d")"), "half a surrogate pair");
   CHECK_CONTAINS(refusal(R"("\ud83dx")"), "half a surrogate pair");
   CHECK_CONTAINS(refusal(R"("\ud83d\u0041")"), "half a surrogate pair");
+  CHECK_CONTAINS(refusal(R"("\ud83d\ue000")"), "half a surrogate pair");
   CHECK_CONTAINS(refusal(R"("\ude00")"), "second half of a surrogate pair");
   CHECK_CONTAINS(refusal(R"("\u12g4")"), "four hexadecimal digits");
   CHECK_CONTAINS(refusal(R"("\u12)"), "four hexadecimal digits");

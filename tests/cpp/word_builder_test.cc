@@ -69,6 +69,13 @@ TEST("a marked word ends in the middle of the mark's frame, whatever follows") {
   CHECK_EQ(feeder.words.size(), 1u);
 }
 
+TEST("a character over two tokens takes both their probabilities") {
+  Feeder feeder;
+  feeder.mark().text(" \xC3", 0.5f).pad().text("\xA9", 0.9f).pad();
+  CHECK_EQ(feeder.joined(), "é");
+  CHECK_NEAR(feeder.words[0].probability, std::sqrt(0.45), 1e-6);
+}
+
 TEST("pieces without leading space continue the word, punctuation stays attached") {
   Feeder feeder;
   feeder.mark()
@@ -207,8 +214,8 @@ TEST("a mark without text soon behind it lapses, the latest mark counts") {
   const std::uint64_t far = feeder.mark().pad(WordBuilder::kPadsBehindMark + 1).index;
   feeder.text(" far").pad();
   CHECK_NEAR(feeder.words[1].end_s, time_of(far), 1e-9);
-  feeder.mark().mark();
-  const std::uint64_t latest = feeder.index - 1;
+  feeder.pad(20).mark().pad().mark().pad();  // pads before a mark do not count
+  const std::uint64_t latest = feeder.index - 2;
   feeder.text(" twice").pad();
   CHECK_NEAR(feeder.words[2].end_s, time_of(latest), 1e-9);
 }

@@ -36,6 +36,7 @@ from voxtral_edge.listen import (
 )
 from voxtral_edge.listen.monitor import glyphs
 from voxtral_edge.listen.screen import Painter, Screen, View, bar, clock, render, wrap
+from voxtral_edge.live_step import step_tokens
 
 RECORDING = "serial-numbers.flac"
 
@@ -368,6 +369,13 @@ def test_ctrl_c_flushes_the_tail(tmp_path: Path) -> None:
 def test_events_that_are_incomplete_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="event"):
         listen_event_from_dict(values)
+
+
+def test_steps_of_80_to_640_ms() -> None:
+    assert [step_tokens(ms) for ms in (80, 160, 640)] == [1, 2, 8]
+    for ms in (0, 40, 81, 720):
+        with pytest.raises(ve.UsageError, match="80 to 640 ms"):
+            step_tokens(ms)
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,9 @@ def test_commits_are_told_at_once(server: RunningServer, monkeypatch: pytest.Mon
     for half, item in zip(halves, completed, strict=True):
         deltas = [m for m in received if m["type"] == DELTA and m["item_id"] == item["item_id"]]
         assert texts(deltas, DELTA, "delta") == item["transcript"] == expected_text(half[:30000])
-    types = pytest.importorskip("pydantic").TypeAdapter(openai.types.realtime.RealtimeServerEvent)
+    from openai.types.realtime import RealtimeServerEvent
+
+    types = pytest.importorskip("pydantic").TypeAdapter(RealtimeServerEvent)
     shown = next(m for m in received if m["type"] == "session.updated")["session"]["audio"]["input"]
     shown["format"]["rate"] = 24000  # others are ours
     for message in received[1:]:  # the greeting has fields for vLLM's clients

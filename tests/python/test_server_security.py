@@ -175,7 +175,8 @@ def test_tokens_come_from_a_file_or_the_environment(tmp_path: Path) -> None:
     assert read_token(str(path), {}) == TOKEN
     assert read_token(None, {"VOXTRAL_EDGE_TOKEN": TOKEN}) == TOKEN
     assert read_token(None, {}) is None
-    for bad in ("short", "with a space in it 0123", "ümlaut-ümlaut-ümlaut", ""):
+    assert read_token(None, {"VOXTRAL_EDGE_TOKEN": "0123456789abcdef"}) == "0123456789abcdef"
+    for bad in ("short", "0123456789abcde", "with a space in it 0123", "ümlaut-ümlaut-ümlaut", ""):
         path.write_text(bad)
         with pytest.raises(UsageError):
             read_token(str(path), {})
