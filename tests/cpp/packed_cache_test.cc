@@ -36,9 +36,10 @@ struct Bench {
   check::Transcription expected;
   std::string path;
 
-  explicit Bench(const char* precision = "int4") {
+  explicit Bench(const char* precision = "int4", std::uint64_t seed = 1) {
     TinyPackageOptions options;
     options.precision = precision;
+    options.seed = seed;
     model = check::make_model(options);
     expected = check::transcribe(model, stream(), audio);
     path = folder / packed_cache_file_name(*model.package);
@@ -236,6 +237,15 @@ TEST("a copy of the package uses the file, another package does not") {
   const PackedCacheReport report = bench.load();
   CHECK(report.state == State::written);
   CHECK(report.path != bench.path);
+}
+
+TEST("another package's file under this one's name is not used, although every matrix has its shape") {
+  Bench bench, other("int4", 2);
+  bench.load();
+  other.load();
+  CHECK(bench.path.substr(bench.folder.path().size()) != other.path.substr(other.folder.path().size()));
+  write_file(bench.path, read_file(other.path));
+  bench.check_rebuilt("made from another package");
 }
 
 TEST("a file that other users may write is not trusted") {
