@@ -354,6 +354,7 @@ EncodeTimes NativeEngine::encode(std::span<const EncodeRequest> requests) {
   const std::size_t frame_floats = frames_per_token() * config().encoder.width;
   const std::lock_guard<std::mutex> lock(pass_mutex_);
   EncodeTimes times;
+  static_assert(kMostFramesPerToken <= kMaxPassRows, "a pass must hold the frames of one token");
   in_passes(
       requests, kMaxPassRows / frames_per_token(), encode_pieces_, [](const EncodeRequest& r) { return r.tokens; },
       [&](const EncodeRequest& r, std::size_t first, std::size_t count) {

@@ -82,7 +82,7 @@ DecoderConfig read_decoder(const JsonValue& object) {
 
 AdapterConfig read_adapter(const JsonValue& object, const EncoderConfig& encoder, const DecoderConfig& decoder) {
   AdapterConfig adapter{};
-  adapter.frames_per_token = dimension(object, "frames_per_token", 64);
+  adapter.frames_per_token = dimension(object, "frames_per_token", kMostFramesPerToken);
   adapter.hidden_width = dimension(object, "hidden_width", kMostFfnWidth);
   adapter.input_width = adapter.frames_per_token * encoder.width;
   adapter.output_width = decoder.width;

@@ -14,6 +14,8 @@ struct EncoderConfig {
   float norm_eps;
 };
 
+inline constexpr std::size_t kMostFramesPerToken = 64;  // the 4B model groups 4
+
 struct AdapterConfig {
   std::size_t frames_per_token;  // encoder frames grouped into one token
   std::size_t input_width, hidden_width, output_width;
