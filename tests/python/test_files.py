@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -14,17 +15,27 @@ from voxtral_edge.errors import DeviceError
 from voxtral_edge.files import check_writable, write_whole
 
 
-def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.txt"
     write_whole(target, "first\n")
     target.chmod(0o640)
     write_whole(target, "sécond\n")
     assert target.read_text(encoding="utf-8") == "sécond\n"
     assert target.stat().st_mode & 0o777 == 0o640
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(target, "\ud800")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DeviceError, match="No space left"):
+        write_whole(target, "third\n")
     assert target.read_text(encoding="utf-8") == "sécond\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_bytes_of_a_name_that_are_no_text_become_question_marks(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.txt", os.fsdecode(b"caf\xe9.wav"))
+    assert (tmp_path / "a.txt").read_text() == "caf?.wav"
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
