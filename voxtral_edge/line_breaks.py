@@ -53,9 +53,8 @@ def _break_in(text: str, width: int, balanced: bool) -> int:
         used += _width_of(character)
         if used > width:
             break
-    return (
-        (middle if balanced else 0) or latest or max(at, 1)
-    )  # within a word that is too long: marks have no width
+    # The last choice is within a word that is too long; marks stay with their letter, for they have no width.
+    return (middle if balanced else 0) or latest or max(at, 1)
 
 
 def _may_break(text: str, at: int) -> bool:

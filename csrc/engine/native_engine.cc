@@ -201,24 +201,22 @@ std::unique_ptr<NativeEngine::Weights> NativeEngine::load_through_cache(const Na
       packed_cache_.state = State::failed;
     }
   }
-  if (!options.packed_cache_write) {
-    require_memory(*package_, options);
-    return load_weights(options.progress, {});
-  }
-  try {
-    PackedCacheWriter writer(packed_cache_.path, *package_);
-    // What is kept must be what the manifest describes: later starts trust the manifest alone. Beside the permuting and
-    // writing, because one thread takes 8 s for 2.5 GB.
-    auto verified = std::async([this] { package_->verify_weights(); });
-    auto weights = load_weights(options.progress, {nullptr, &writer});
-    verified.get();
-    writer.finish(executor_.pool());
-    packed_cache_.state = State::written;
-    return weights;
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::model_format) throw;  // the package itself
-    packed_cache_.state = State::failed;
-    packed_cache_.note = std::string(error.what()) + "; loaded without a cache";
+  if (options.packed_cache_write) {
+    try {
+      PackedCacheWriter writer(packed_cache_.path, *package_);
+      // What is kept must be what the manifest describes: later starts trust the manifest alone. Beside the permuting
+      // and writing, because one thread takes 8 s for 2.5 GB.
+      auto verified = std::async([this] { package_->verify_weights(); });
+      auto weights = load_weights(options.progress, {nullptr, &writer});
+      verified.get();
+      writer.finish(executor_.pool());
+      packed_cache_.state = State::written;
+      return weights;
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::model_format) throw;  // the package itself
+      packed_cache_.state = State::failed;
+      packed_cache_.note = std::string(error.what()) + "; loaded without a cache";
+    }
   }
   require_memory(*package_, options);
   return load_weights(options.progress, {});
