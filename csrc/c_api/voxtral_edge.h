@@ -105,8 +105,8 @@ typedef struct ve_engine_options {
 #define VE_ENGINE_OPTIONS_INIT {sizeof(ve_engine_options), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0}
 
 /* Opens the package folder that `voxtral-edge export` made and loads its weights, which takes as long as reading them
- * three times. options: NULL for the defaults. *engine is the caller's, to be freed with ve_engine_free; NULL after an
- * error. A packed cache that cannot be used or made is no error: see ve_engine_info.
+ * three to five times. options: NULL for the defaults. *engine is the caller's, to be freed with ve_engine_free; NULL
+ * after an error. A packed cache that cannot be used or made is no error: see ve_engine_info.
  * Errors: VE_ERROR_USAGE, an option that is not allowed; VE_ERROR_MODEL_FORMAT; VE_ERROR_DEVICE;
  * VE_ERROR_OUT_OF_MEMORY, before loading if weights that are not mapped cannot fit (swap, control groups and ulimit -v
  * are counted in); VE_ERROR_CANCELLED.
